@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libhotrestart: both ends of Envoy's hot restart protocol, for a process that is not Envoy.
+ *
+ * The library posts and reads datagrams, opens and harvests listen sockets and lays out Envoy's shared
+ * memory page. It never blocks unless a function says so, never logs, starts no thread, keeps no global state,
+ * and knows neither an event loop nor who uses it. Facts about the protocol are from docs/protocol.md.
+ *
+ * Errors: 0 is success; a negative value is -errno, to be passed on unchanged; a positive value is an answer
+ * documented at the function that gives it. Results go to ret_* and are written on success only.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+/* ---- names: pure ------------------------------------------------------------------------------------ */
+
+/* Above this base id Envoy's 32-bit arithmetic differs between sockets and segment (protocol.md, names). */
+#define HR_BASE_ID_MAX UINT64_C(214748364)
+
+/* Longest `--socket-path`, so that every name fits into sun_path whatever the base id. */
+#define HR_PATH_MAX 85
+
+enum hr_role {
+        HR_ROLE_PARENT,     /* requests to this Envoy arrive here */
+        HR_ROLE_CHILD,      /* replies to this Envoy arrive here */
+        HR_ROLE_UDP_PARENT, /* bound by Envoy, never addressed */
+        HR_ROLE_UDP_CHILD,  /* forwarded UDP packets arrive here */
+};
+
+/* Two Envoys whose epochs differ by a multiple of three have the same names. */
+static inline unsigned hr_index(uint64_t restart_epoch)
+{
+        return (unsigned)(restart_epoch % 3);
+}
+
+/**
+ * hr_name() - the address of one end
+ * @path:      Envoy's --socket-path; a leading '@' means the abstract namespace
+ * @base_id:   at most HR_BASE_ID_MAX
+ * @index:     hr_index() of the --restart-epoch of the Envoy that owns the role
+ * @role:      which of the four sockets
+ * @ret_addr:  zero-padded; always pass it with its full size, as Envoy does
+ *
+ * Return: 0; -EINVAL for a base id out of range; -ENAMETOOLONG.
+ */
+int hr_name(const char *path, uint64_t base_id, unsigned index, enum hr_role role, struct sockaddr_un *ret_addr);
+
+/**
+ * hr_segment_name() - the name for shm_open() of the page that belongs to a base id
+ */
+int hr_segment_name(uint64_t base_id, char *ret_name, size_t size);
+
+/* ---- keys: pure ------------------------------------------------------------------------------------- */
+
+enum { HR_URL_BYTES = 136, HR_NETNS_BYTES = 160 };
+
+/*
+ * What names one listen socket: the address text exactly as Envoy sent it, the network namespace that newer
+ * Envoys name ("" = the default one), and the worker.
+ */
+struct hr_key {
+        uint32_t worker;
+        char url[HR_URL_BYTES];
+        char netns[HR_NETNS_BYTES];
+};
+
+bool hr_key_equal(const struct hr_key *a, const struct hr_key *b);
+bool hr_key_is_udp(const struct hr_key *k);
+bool hr_key_is_unix(const struct hr_key *k);
+/* Ends in port 0: the kernel chooses, so nobody can ask for it by this text again. */
+bool hr_key_is_ephemeral(const struct hr_key *k);
+
+/**
+ * hr_key_address() - parse the text of a key into a socket address
+ *
+ * Only what Envoy itself writes is understood: tcp:// and udp:// with an IPv4 or bracketed IPv6 address (a numeric
+ * scope allowed) and a port, unix:// with a path or an abstract name.
+ * Return: 0; -EINVAL.
+ */
+int hr_key_address(const struct hr_key *k, struct sockaddr_storage *ret_addr, socklen_t *ret_len, int *ret_type);
+
+/* ---- messages: pure --------------------------------------------------------------------------------- */
+
+enum { HR_DATAGRAM_BYTES = 4096, HR_HEADER_BYTES = 8, HR_MESSAGE_BYTES_MAX = 64 * 1024 * 1024 };
+
+enum hr_type {
+        HR_PASS_LISTEN_SOCKET,
+        HR_SHUTDOWN_ADMIN,
+        HR_STATS,
+        HR_DRAIN_LISTENERS,
+        HR_TERMINATE,
+        HR_FORWARDED_UDP,
+        HR_TEST_CONNECTION,
+        HR_UNKNOWN_REQUEST, /* an empty request or one with a number we do not know */
+        HR_REPLY_PASS,
+        HR_REPLY_SHUTDOWN_ADMIN,
+        HR_REPLY_STATS,
+        HR_REPLY_UNRECOGNIZED, /* "18 01" */
+        HR_UNKNOWN_REPLY,
+        HR_EMPTY, /* the length prefix says 0: answered with HR_REPLY_UNRECOGNIZED, so it can be used as a marker */
+};
+
+const char *hr_type_name(enum hr_type t); /* "PassListenSocket"... */
+
+struct hr_message {
+        enum hr_type type;
+        struct hr_key key;               /* HR_PASS_LISTEN_SOCKET */
+        int32_t fd;                      /* HR_REPLY_PASS: the number in the message, -1 = nothing */
+        uint64_t start_time_unix_s;      /* HR_REPLY_SHUTDOWN_ADMIN */
+        bool enable_reuse_port_default;  /* HR_REPLY_SHUTDOWN_ADMIN */
+        uint64_t memory_allocated;       /* HR_REPLY_STATS */
+        uint64_t num_connections;        /* HR_REPLY_STATS */
+};
+
+/**
+ * hr_encode() - one message with its length prefix
+ * @buf, @size:  at least HR_DATAGRAM_BYTES; every message this library sends fits into one datagram
+ * @ret_bytes:   how much of @buf is used
+ *
+ * Return: 0; -EINVAL for a message that cannot be sent (a text too long, HR_UNKNOWN_*); -ENOBUFS.
+ */
+int hr_encode(const struct hr_message *m, uint8_t *buf, size_t size, size_t *ret_bytes);
+
+/**
+ * hr_decode() - one whole message, without its length prefix
+ *
+ * Unknown fields are skipped. Texts that do not fit struct hr_key, hold a NUL or a control character are refused.
+ * Return: 0; -EBADMSG for bytes that are no message.
+ */
+int hr_decode(const uint8_t *bytes, size_t n, struct hr_message *ret);
+
+/*
+ * Puts datagrams together to messages. Envoy cuts what is longer than 4096 bytes; a message always starts a
+ * datagram. Feeding never fails for good: after -EBADMSG the next datagram starts a new message.
+ */
+struct hr_frame {
+        uint64_t want; /* bytes of the message under way, without header; 0 with have == 0: none */
+        size_t have;
+        uint8_t *bytes;
+        size_t room;
+};
+
+#define HR_FRAME_NULL ((struct hr_frame){ 0 })
+enum { HR_FRAME_MORE = 1 };
+
+/**
+ * hr_frame_feed() - take one datagram
+ * Return: 0: @ret_bytes and @ret_n are one whole message (may be 0 bytes), valid until the next call;
+ *         HR_FRAME_MORE: the message goes on in the next datagram;
+ *         -EBADMSG: garbage, dropped; -ENOMEM.
+ */
+int hr_frame_feed(struct hr_frame *f, const uint8_t *datagram, size_t n, const uint8_t **ret_bytes, size_t *ret_n);
+void hr_frame_done(struct hr_frame *f);
+
+/* ---- sockets of the protocol ------------------------------------------------------------------------ */
+
+/**
+ * hr_bind() - a datagram socket bound to one of the names
+ * @addr:  from hr_name()
+ * @mode:  for a path: the file's mode (fchmod before bind; the caller's umask applies, so call with umask 0). An existing
+ *         socket file of that name is unlinked first, as Envoy does
+ * @ret_fd: non-blocking, close-on-exec; the caller owns it
+ *
+ * Return: 0; -EADDRINUSE for an abstract name that is taken; -errno.
+ */
+int hr_bind(const struct sockaddr_un *addr, unsigned mode, int *ret_fd);
+
+enum { HR_NOTHING = 1, HR_GARBAGE = 2, HR_WOULD_BLOCK = 3, HR_NO_PEER = 4 };
+
+/**
+ * hr_peek() - look at the next request without taking it from the queue
+ * @fd:        the socket that plays the parent
+ * @ret:       the request
+ * @ret_peer:  where to answer (Envoy's bound child-role name)
+ *
+ * A request always fits into one datagram. Taking it is hr_take(), so that the caller can store what it is about to
+ * do first. Descriptors that come along are closed.
+ * Return: 0; HR_NOTHING; HR_GARBAGE: the datagram was no request and has been dropped: go on; -errno.
+ */
+int hr_peek(int fd, struct hr_message *ret, struct sockaddr_un *ret_peer);
+
+/** hr_take() - drop the request that hr_peek() showed. Return: 0; HR_NOTHING; -errno */
+int hr_take(int fd);
+
+/**
+ * hr_send() - send one message, with at most one descriptor
+ * @fd:       a bound socket of ours
+ * @peer:     from hr_name() or hr_peek()
+ * @pass_fd:  with HR_REPLY_PASS: the descriptor to pass, and then m->fd must be >= 0; else -1
+ *
+ * Never blocks. Return: 0; HR_WOULD_BLOCK: the peer's queue is full: try again when it has read; HR_NO_PEER: nobody
+ * is bound there (ECONNREFUSED, ENOENT); -errno.
+ */
+int hr_send(int fd, const struct sockaddr_un *peer, const struct hr_message *m, int pass_fd);
+
+/*
+ * The child role: asks a running Envoy as its successor would. Rules that keep it alive (protocol.md, harvest):
+ * our name is bound before anything is asked, addresses are only text that Envoy itself sent, every reply is read.
+ */
+struct hr_child {
+        int fd;                   /* bound to the child-role name of the successor; owned by the caller */
+        struct sockaddr_un envoy; /* its parent-role name */
+        struct hr_frame frame;
+        unsigned outstanding;     /* requests sent and not yet answered */
+        bool syncing;             /* a marker is under way: replies before its answer are from another life */
+};
+
+enum { HR_OUTSTANDING_MAX = 8 };
+
+void hr_child_init(struct hr_child *c, int fd, const struct sockaddr_un *envoy);
+void hr_child_done(struct hr_child *c); /* closes nothing */
+
+/**
+ * hr_child_sync() - send the empty message, so that replies meant for a predecessor of ours can be told apart
+ *
+ * Until its answer has been read, hr_child_read() drops what arrives and closes its descriptors.
+ * Return: 0; HR_WOULD_BLOCK; HR_NO_PEER; -errno.
+ */
+int hr_child_sync(struct hr_child *c);
+
+/**
+ * hr_child_ask() - ask for one listen socket, or give an order (HR_DRAIN_LISTENERS, HR_TERMINATE, HR_STATS)
+ *
+ * Return: 0; HR_WOULD_BLOCK: also when HR_OUTSTANDING_MAX requests are not answered yet, or a sync is under way;
+ *         HR_NO_PEER; -errno.
+ */
+int hr_child_ask(struct hr_child *c, const struct hr_message *m);
+
+/**
+ * hr_child_read() - one reply
+ * @ret:     the reply; replies come in the order of the requests
+ * @ret_fd:  for HR_REPLY_PASS the passed socket (close-on-exec), the caller owns it; else -1
+ *
+ * The answer to a sync is not returned; c->syncing turns false.
+ * Return: 0; HR_NOTHING: nothing to read now; HR_GARBAGE: dropped; -errno.
+ */
+int hr_child_read(struct hr_child *c, struct hr_message *ret, int *ret_fd);
+
+/* ---- Envoy's shared memory page --------------------------------------------------------------------- */
+
+/* Both fields come from `envoy --hot-restart-version`, which prints "11.104". */
+struct hr_segment_layout {
+        uint64_t version;
+        uint64_t bytes;
+};
+
+#if defined(__aarch64__)
+#define HR_SEGMENT_DEFAULT ((struct hr_segment_layout){ 11, 120 })
+#else
+#define HR_SEGMENT_DEFAULT ((struct hr_segment_layout){ 11, 104 })
+#endif
+
+/* Return: 0; -EINVAL for text that is not "N.M", or names a size whose layout we do not know. */
+int hr_segment_layout_parse(const char *text, struct hr_segment_layout *ret);
+
+/**
+ * hr_segment_create() - make the page of a base id, exclusively: this reserves the base id
+ * @uid, @gid:  who Envoy will run as; mode 0600
+ *
+ * Return: 0; -EEXIST: this base id is taken, try another; -errno.
+ */
+int hr_segment_create(uint64_t base_id, const struct hr_segment_layout *layout, uid_t uid, gid_t gid);
+
+/** hr_segment_initializing() - Return: 1 while the flag is set, 0 when it is clear; -errno (also -ENOENT) */
+int hr_segment_initializing(uint64_t base_id);
+
+/** hr_segment_clear() - clear the flag. Only while no Envoy of this base id is starting. Return: 0; -errno */
+int hr_segment_clear(uint64_t base_id);
+
+/** hr_segment_remove() - Return: 0, also if there is none; -errno */
+int hr_segment_remove(uint64_t base_id);
+
+/* ---- listen sockets --------------------------------------------------------------------------------- */
+
+/**
+ * hr_listener_open() - socket, SO_REUSEADDR, SO_REUSEPORT if asked, bind, listen
+ * Non-blocking and close-on-exec from birth. A unix path is not unlinked.
+ * Return: 0; -EADDRINUSE, -EACCES and the like as they come; -errno.
+ */
+int hr_listener_open(const struct hr_key *key, bool reuse_port, int backlog, int *ret_fd);
+
+/** hr_listener_inode() - what tells two sockets apart. Return: 0; -errno */
+int hr_listener_inode(int fd, uint64_t *ret_inode);
+
+/** hr_listener_silence() - new connections are refused at once, whoever holds copies. Return: 0; -errno (UDP: 0, does nothing) */
+int hr_listener_silence(int fd);
+
+/** hr_listener_revive() - listen() again, with the greatest backlog. Return: 0; -errno */
+int hr_listener_revive(int fd);
+
+/** hr_listener_accepts() - Return: 1 if the socket is listening, 0 if not; -errno */
+int hr_listener_accepts(int fd);
+
+/**
+ * hr_listener_queue() - connections that wait in the accept queue
+ * TCP: from TCP_INFO. Unix: from sock_diag. UDP: 0.
+ * Return: 0; -errno
+ */
+int hr_listener_queue(int fd, uint32_t *ret_waiting);
