@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * PURE. What the deciding code asks the shell to do, in order. The shell stores the new state first, then performs the
+ * list; it may die between any two of them, so each effect can be repeated without harm.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum effect_kind {
+        DO_MAKE_KIT,         /* epoch; value: the epoch whose snapshot it copies, or CONTENT_DISK */
+        DO_LAUNCH,           /* epoch */
+        DO_SIGNAL,           /* epoch; value: signal number */
+        DO_FORGET,           /* epoch: names, segment and folder go; acknowledge the exit */
+        DO_TAKE,             /* epoch: take the request that was peeked at */
+        DO_REPLY,            /* epoch; value: enum owed_kind; key */
+        DO_REVIVE,           /* key: listen() again */
+        DO_LOOK,             /* epoch: harvest all keys it asked for, ask its admin for the facts of the gate */
+        DO_WATCH_LISTENERS,  /* epoch: has /listeners changed? */
+        DO_HOLD,             /* key: keep the socket that the look brought */
+        DO_CLOSE,            /* key: keeper first, then ours */
+        DO_SILENCE,          /* key */
+        DO_FAIL_HEALTHCHECK, /* epoch */
+        DO_PASS_HEALTHCHECK, /* epoch */
+        DO_DRAIN_LISTENERS,  /* epoch: as its successor would */
+        DO_SAMPLE,           /* epoch: what is in flight */
+        DO_VALIDATE,         /* epoch: ask the proxy what it has against its config */
+        DO_WATCH_CONTENT,    /* value: 1 tell when the content on disk changes, 0 no longer */
+        DO_REPORT,           /* epoch; value: enum report_kind; arg */
+        DO_END,              /* value: exit status */
+};
+
+enum report_kind {
+        REPORT_LAUNCHED,
+        REPORT_ACCEPTED,       /* arg: gap in ms, or -1 at a first start */
+        REPORT_EXITED,         /* arg: wait in ms before the next launch, -1 none */
+        REPORT_READY_LATE,     /* starting for longer than --ready-timeout */
+        REPORT_WAITING,        /* arg: ms until the relaunch */
+        REPORT_EXHAUSTED,
+        REPORT_REJECTED,       /* its own config or arguments */
+        REPORT_CLEAN_EXIT,
+        REPORT_SILENCED,       /* hold time over */
+        REPORT_REVIVED,
+        REPORT_STOPPING,       /* arg: how many stops were asked for */
+        REPORT_DRAINING,
+        REPORT_DRAINED,        /* nothing in flight */
+        REPORT_DRAIN_OVERRUN,
+        REPORT_KILLED,         /* SIGKILL at a deadline */
+        REPORT_CREATE_FAILURES, /* arg: listeners that the proxy could not create at its first start */
+        REPORT_NOT_ACCEPTING,  /* arg: enum look_lack */
+        REPORT_CONTENT_CHANGED,
+        REPORT_UNREADY,        /* drain asked for by the user */
+        REPORT_READY_AGAIN,
+        REPORT_REMOVED,        /* key: the proxy does not listen there any more */
+        REPORT_TOO_MANY_KEYS,
+        REPORT_STOPPED,
+};
+
+#define CONTENT_DISK UINT64_MAX
+
+struct effect {
+        enum effect_kind kind;
+        uint64_t epoch;
+        int64_t value;
+        int64_t arg;
+        uint32_t key; /* index into the escrow */
+};
+
+/* Keys come and go in the thousands; everything else is a handful. */
+enum { EFFECTS_MAX = 3 * 4096 + 256 };
+
+struct effects {
+        size_t n;
+        struct effect list[EFFECTS_MAX];
+};
+
+static inline void effects_add(struct effects *out, struct effect e)
+{
+        if (out->n < EFFECTS_MAX) /* cannot be full: each step adds a bounded number for each key and epoch */
+                out->list[out->n++] = e;
+}
+
+static inline void effects_report(struct effects *out, uint64_t epoch, enum report_kind what, int64_t arg)
+{
+        effects_add(out, (struct effect){ .kind = DO_REPORT, .epoch = epoch, .value = what, .arg = arg });
+}

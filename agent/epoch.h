@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * PURE. The life of one generation: state + event + now -> state + effects. It knows nothing of the others; who lives
+ * beside whom and what comes next is succession.h.
+ */
+#pragma once
+
+#include "agent/effects.h"
+#include "agent/escrow.h"
+#include "agent/mono.h"
+
+enum epoch_state {
+        EPOCH_NONE,     /* an empty slot */
+        EPOCH_KIT,      /* everything lies ready for its launch */
+        EPOCH_STARTING, /* forked; we answer its requests */
+        EPOCH_SERVING,
+        EPOCH_DRAINING, /* told DrainListeners; requests run out */
+        EPOCH_STOPPING, /* told to end */
+        EPOCH_GONE,     /* reaped; its names and segment may still have to go */
+};
+
+enum epoch_event {
+        ON_LAUNCHED,
+        ON_DRAIN_LISTENERS, /* it says it is up */
+        ON_LOOKED,          /* what a look showed: lack */
+        ON_DRAIN_ORDER,     /* by the one road: drain, nothing in flight, SIGTERM */
+        ON_TERM_ORDER,      /* now */
+        ON_SAMPLED,         /* what is in flight */
+        ON_ENDED,
+        ON_TIME,            /* its deadline */
+};
+
+/* The last request taken from its queue that asks for an answer: a new agent may have to give it. */
+enum owed_kind { OWED_NOTHING, OWED_SHUTDOWN_ADMIN, OWED_PASS, OWED_STATS, OWED_UNRECOGNIZED };
+
+struct epoch_limits {
+        bool protocol;          /* it speaks hot restart; else it serves from its launch and ends by SIGTERM alone */
+        int64_t ready_ms;       /* starting for longer is reported */
+        int64_t quiet_ms;       /* nothing in flight for so long without a break ends a drain */
+        int64_t sample_ms;
+        int64_t kill_ms;        /* from SIGTERM to SIGKILL, if no deadline says otherwise */
+};
+
+struct epoch {
+        uint64_t number;
+        uint64_t base_id;
+        uint64_t copy_of;        /* CONTENT_DISK, or the epoch whose snapshot it copies */
+        uint64_t origin;         /* the epoch for which this content was read from disk: names the content */
+        int32_t pid;             /* 0: not launched, or not known yet */
+        uint32_t state;          /* enum epoch_state */
+        struct mono launched;
+        struct mono up;          /* DrainListeners came, or never */
+        struct mono accepted;    /* or never */
+        struct mono next_look;   /* or never */
+        struct mono next_sample; /* or never */
+        struct mono quiet_since; /* or never */
+        struct mono deadline;    /* draining: SIGTERM; stopping: SIGKILL; starting: report */
+        struct mono kill_by;     /* SIGKILL at the latest, or never */
+        uint64_t requests_total; /* at the last sample */
+        int64_t in_flight;       /* at the last sample, -1 unknown */
+        int64_t connections;
+        int64_t look_ms;         /* the pause before the next look */
+        uint32_t owed;           /* enum owed_kind */
+        uint32_t owed_key;
+        uint32_t lack;           /* enum look_lack */
+        uint32_t udp;            /* launched with --parent-shutdown-time-s 0 */
+        int32_t exit_code;       /* CLD_*; valid when gone */
+        int32_t exit_status;
+        int64_t exited_ns;
+};
+
+struct epoch_input {
+        enum epoch_event event;
+        int32_t pid;                /* ON_LAUNCHED */
+        enum look_lack lack;        /* ON_LOOKED */
+        int64_t in_flight;          /* ON_SAMPLED; -1: nobody answered */
+        uint64_t requests_total;    /* ON_SAMPLED */
+        int64_t connections;        /* ON_SAMPLED */
+        struct mono term_by;        /* ON_DRAIN_ORDER */
+        struct mono kill_by;        /* ON_DRAIN_ORDER, ON_TERM_ORDER */
+};
+
+void epoch_init(struct epoch *e, uint64_t number, uint64_t copy_of, uint64_t origin);
+void epoch_step(struct epoch *e, const struct epoch_limits *l, const struct epoch_input *in, struct mono now,
+                struct effects *out);
+struct mono epoch_next(const struct epoch *e); /* when it next wants ON_TIME */
+bool epoch_alive(const struct epoch *e);       /* launched and not gone */
+const char *epoch_state_name(uint32_t state);

@@ -1,0 +1,805 @@
+/* SPDX-License-Identifier: MIT */
+/* PURE. See succession.h. */
+#include "agent/succession.h"
+
+#include <signal.h>
+#include <string.h>
+
+enum { KIT_RETRY_MS = 1000, NOW_KILL_MS = 1000, TERM_MARGIN_MS = 2000, STATUS_INVALID = 2 };
+
+struct step {
+        struct succession *s;
+        const struct succession_limits *l;
+        const struct succession_input *in;
+        struct mono now;
+        struct effects *out;
+};
+
+/* ---- looking around --------------------------------------------------------------------------------- */
+
+struct epoch *succession_find(struct succession *s, uint64_t number)
+{
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (s->epochs[i].state != EPOCH_NONE && s->epochs[i].number == number)
+                        return &s->epochs[i];
+        return NULL;
+}
+
+const struct epoch *succession_serving(const struct succession *s)
+{
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (s->epochs[i].state == EPOCH_SERVING && s->epochs[i].number == s->wanted)
+                        return &s->epochs[i];
+        return NULL;
+}
+
+static bool any_alive(const struct succession *s)
+{
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (epoch_alive(&s->epochs[i]))
+                        return true;
+        return false;
+}
+
+bool succession_ready(const struct succession *s, const char **ret_reason)
+{
+        const char *reason = "";
+
+        if (s->stops)
+                reason = "stopping";
+        else if (s->end != END_NOT)
+                reason = "failed";
+        else if (!succession_serving(s))
+                reason = s->served == NO_EPOCH ? "starting" : "recovering";
+        else if (s->unready)
+                reason = "drain asked for";
+        if (ret_reason)
+                *ret_reason = reason;
+        return *reason == '\0';
+}
+
+const char *succession_state_name(const struct succession *s)
+{
+        if (s->stops || (s->end != END_NOT && s->end_status == 0))
+                return "stopping";
+        if (s->end != END_NOT || s->waits_for_content)
+                return "failed";
+        if (succession_serving(s))
+                return "serving";
+        return s->served == NO_EPOCH ? "starting" : "recovering";
+}
+
+struct mono succession_next(const struct succession *s)
+{
+        struct mono t = mono_min(s->kit_retry_at, s->hold_until);
+
+        if (!s->validating)
+                t = mono_min(t, s->relaunch_at);
+        if (s->stops && !s->stop_drains)
+                t = mono_min(t, s->stop_drain_at);
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (epoch_alive(&s->epochs[i]))
+                        t = mono_min(t, epoch_next(&s->epochs[i]));
+        return t;
+}
+
+void succession_init(struct succession *s, const struct succession_limits *l)
+{
+        memset(s, 0, sizeof(*s));
+        s->wanted = NO_EPOCH;
+        s->served = NO_EPOCH;
+        s->kit = NO_EPOCH;
+        s->relaunch_at = MONO_NEVER;
+        s->kit_retry_at = MONO_NEVER;
+        s->outage = MONO_NEVER;
+        s->hold_until = MONO_NEVER;
+        s->stop_drain_at = MONO_NEVER;
+        s->stop_term_by = MONO_NEVER;
+        s->stop_kill_by = MONO_NEVER;
+        s->last.gap_ns = -1;
+        backoff_init(&s->backoff, &l->backoff);
+}
+
+/* ---- small steps ------------------------------------------------------------------------------------ */
+
+static void act(struct step *t, enum effect_kind kind, uint64_t epoch, int64_t value)
+{
+        effects_add(t->out, (struct effect){ .kind = kind, .epoch = epoch, .value = value });
+}
+
+static void feed(struct step *t, struct epoch *e, struct epoch_input in)
+{
+        epoch_step(e, &t->l->epoch, &in, t->now, t->out);
+}
+
+/* The snapshots of what served, of what was tried last, and of what a kit still has to copy, must stay. */
+static bool may_forget(const struct succession *s, const struct epoch *e)
+{
+        if (e->state != EPOCH_GONE)
+                return false;
+        if (s->end != END_SAID && (e->number == s->served || e->number == s->wanted))
+                return false;
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (s->epochs[i].state == EPOCH_KIT && !s->kit_ready && s->epochs[i].copy_of == e->number)
+                        return false;
+        return true;
+}
+
+static void forget_the_gone(struct step *t)
+{
+        for (size_t i = 0; i < GENERATIONS_MAX; i++) {
+                struct epoch *e = &t->s->epochs[i];
+
+                if (!may_forget(t->s, e))
+                        continue;
+                act(t, DO_FORGET, e->number, 0);
+                e->state = EPOCH_NONE;
+        }
+}
+
+static struct epoch *free_slot(struct succession *s)
+{
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (s->epochs[i].state == EPOCH_NONE)
+                        return &s->epochs[i];
+        return NULL;
+}
+
+/* A kit has its number from the moment it is made, and is used once. */
+static void make_kit(struct step *t, uint64_t copy_of)
+{
+        struct succession *s = t->s;
+        const struct epoch *source = copy_of == CONTENT_DISK ? NULL : succession_find(s, copy_of);
+        struct epoch *e = free_slot(s);
+
+        if (!e) { /* 64 generations live: the next end frees one, and tries again */
+                s->kit_retry_at = mono_after_ms(t->now, KIT_RETRY_MS);
+                return;
+        }
+        epoch_init(e, s->next_number++, source ? copy_of : CONTENT_DISK, 0);
+        e->origin = source ? source->origin : e->number;
+        s->kit = e->number;
+        s->kit_ready = false;
+        s->kit_retry_at = MONO_NEVER;
+        act(t, DO_MAKE_KIT, e->number, (int64_t)e->copy_of);
+}
+
+static void throw_kit_away(struct step *t)
+{
+        struct epoch *e = t->s->kit == NO_EPOCH ? NULL : succession_find(t->s, t->s->kit);
+
+        t->s->kit = NO_EPOCH;
+        t->s->kit_ready = false;
+        if (e)
+                e->state = EPOCH_GONE;
+}
+
+static void renew_kit(struct step *t, uint64_t copy_of)
+{
+        throw_kit_away(t);
+        make_kit(t, copy_of);
+        forget_the_gone(t);
+}
+
+static void launch(struct step *t)
+{
+        struct succession *s = t->s;
+        struct epoch *e = succession_find(s, s->kit);
+
+        s->relaunch_at = MONO_NEVER;
+        if (!e || !s->kit_ready) {
+                s->launch_when_ready = true;
+                if (!e && mono_is_never(s->kit_retry_at))
+                        make_kit(t, s->served == NO_EPOCH ? CONTENT_DISK : s->served);
+                return;
+        }
+        s->launch_when_ready = false;
+        s->waits_for_content = false;
+        e->state = EPOCH_STARTING;
+        s->wanted = e->number;
+        s->last.to = e->number;
+        s->kit = NO_EPOCH;
+        act(t, DO_WATCH_CONTENT, e->number, 0);
+        act(t, DO_LAUNCH, e->number, 0);
+        make_kit(t, e->number);
+}
+
+static void end(struct step *t, int status)
+{
+        struct succession *s = t->s;
+
+        if (s->end == END_NOT) {
+                s->end = END_WANTED;
+                s->end_status = status;
+        }
+        s->relaunch_at = MONO_NEVER;
+        s->launch_when_ready = false;
+        s->validating = false;
+        s->waits_for_content = false;
+        s->hold_until = MONO_NEVER;
+        s->kit_retry_at = MONO_NEVER;
+        if (any_alive(s) || s->end == END_SAID)
+                return;
+        escrow_close_all(&s->escrow, t->out);
+        throw_kit_away(t);
+        s->end = END_SAID;
+        forget_the_gone(t);
+        effects_report(t->out, s->wanted, REPORT_STOPPED, s->end_status);
+        act(t, DO_END, NO_EPOCH, s->end_status);
+}
+
+static void wait_for_content(struct step *t)
+{
+        t->s->waits_for_content = true;
+        t->s->relaunch_at = MONO_NEVER;
+        act(t, DO_WATCH_CONTENT, t->s->wanted, 1);
+}
+
+static void silence(struct step *t)
+{
+        t->s->hold_until = MONO_NEVER;
+        t->s->silenced_once = true;
+        if (!escrow_holds_any(&t->s->escrow))
+                return;
+        escrow_silence_all(&t->s->escrow, t->out);
+        effects_report(t->out, t->s->wanted, REPORT_SILENCED, 0);
+}
+
+/* ---- a generation ends ------------------------------------------------------------------------------ */
+
+static void exhausted(struct step *t)
+{
+        effects_report(t->out, t->s->wanted, REPORT_EXHAUSTED, t->s->backoff.n);
+        if (t->l->wait_exhausted) {
+                silence(t);
+                wait_for_content(t);
+                return;
+        }
+        end(t, 1);
+}
+
+static void relaunch(struct step *t)
+{
+        if (backoff_take(&t->s->backoff) == BACKOFF_EXHAUSTED) {
+                exhausted(t);
+                return;
+        }
+        launch(t);
+}
+
+static void outage_begins(struct step *t, struct mono died)
+{
+        struct succession *s = t->s;
+
+        if (mono_is_never(s->outage)) {
+                s->outage = died;
+                s->silenced_once = false;
+                s->hold_until = mono_after_ms(died, t->l->hold_ms);
+                s->last = (struct last_change){ .kind = s->served == NO_EPOCH ? LAST_START : LAST_CRASH,
+                                                .from = s->wanted, .to = s->wanted, .gap_ns = -1, .at_ns = died.ns };
+                return;
+        }
+        if (s->silenced_once) /* it had been revived for a start that failed */
+                silence(t);
+}
+
+/* Changed content that failed gives way to what served before it. */
+static void choose_content(struct step *t, const struct epoch *dead)
+{
+        const struct epoch *served = t->s->served == NO_EPOCH ? NULL : succession_find(t->s, t->s->served);
+
+        if (served && served->origin != dead->origin)
+                renew_kit(t, served->number);
+}
+
+static void wanted_ended(struct step *t, struct epoch *e, struct mono accepted)
+{
+        struct succession *s = t->s;
+        bool clean = e->exit_code == 1 /* CLD_EXITED */ && e->exit_status == 0;
+        bool rejectable = s->served == NO_EPOCH && e->exit_code == 1 && e->exit_status != 0;
+        int64_t wait = -1;
+
+        outage_begins(t, t->in->exited);
+        if (clean && !t->l->restart_clean) {
+                effects_report(t->out, e->number, REPORT_CLEAN_EXIT, 0);
+                end(t, 0);
+                return;
+        }
+        if (backoff_ended(&s->backoff, &t->l->backoff, accepted, t->now, &wait) == BACKOFF_EXHAUSTED)
+                wait = -1;
+        effects_report(t->out, e->number, REPORT_EXITED, wait);
+        if (rejectable && t->l->epoch.protocol) {
+                s->validating = true;
+                act(t, DO_VALIDATE, e->number, 0);
+        }
+        choose_content(t, e);
+        if (wait < 0 && !s->validating) {
+                exhausted(t);
+                return;
+        }
+        s->relaunch_at = mono_after_ms(t->now, wait < 0 ? 0 : wait);
+        if (wait == 0 && !s->validating) {
+                relaunch(t);
+                return;
+        }
+        effects_report(t->out, e->number, REPORT_WAITING, wait);
+        act(t, DO_WATCH_CONTENT, e->number, s->served == NO_EPOCH ? 1 : 2);
+}
+
+static void on_exit(struct step *t, struct epoch *e)
+{
+        struct succession *s = t->s;
+        struct mono accepted = e->accepted;
+        bool asked_for = e->state == EPOCH_STOPPING || e->state == EPOCH_DRAINING;
+
+        if (!epoch_alive(e))
+                return;
+        feed(t, e, (struct epoch_input){ .event = ON_ENDED });
+        e->exit_code = t->in->exit_code;
+        e->exit_status = t->in->exit_status;
+        e->exited_ns = t->in->exited.ns;
+        if (e->exit_code != 1)
+                s->exits_signal++;
+        else if (e->exit_status)
+                s->exits_error++;
+        else
+                s->exits_clean++;
+        if (s->stops || s->end != END_NOT) {
+                effects_report(t->out, e->number, REPORT_EXITED, -1);
+                if (!any_alive(s))
+                        end(t, 0);
+        } else if (e->number == s->wanted && !asked_for) {
+                wanted_ended(t, e, accepted);
+        } else {
+                effects_report(t->out, e->number, REPORT_EXITED, -1);
+        }
+        forget_the_gone(t);
+}
+
+/* ---- a generation comes up -------------------------------------------------------------------------- */
+
+static void accepted(struct step *t, struct epoch *e)
+{
+        struct succession *s = t->s;
+        const struct epoch *kit;
+        int64_t gap = mono_is_never(s->outage) || s->last.kind != LAST_CRASH ? -1 : t->now.ns - s->outage.ns;
+
+        if (s->served == NO_EPOCH && t->in->look && t->in->look->create_failures)
+                effects_report(t->out, e->number, REPORT_CREATE_FAILURES, (int64_t)t->in->look->create_failures);
+        if (s->last.kind != LAST_CRASH)
+                s->last = (struct last_change){ .kind = LAST_START, .from = e->number, .at_ns = t->now.ns };
+        else
+                s->crashes_recovered++;
+        s->last.committed = 1;
+        s->last.to = e->number;
+        s->last.gap_ns = gap;
+        s->served = e->number;
+        s->outage = MONO_NEVER;
+        s->hold_until = MONO_NEVER;
+        s->validating = false;
+        backoff_serving(&s->backoff, t->now);
+        effects_report(t->out, e->number, REPORT_ACCEPTED, gap);
+        if (s->unready)
+                act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
+        kit = s->kit == NO_EPOCH ? NULL : succession_find(s, s->kit);
+        if (!kit || kit->origin != e->origin || (s->kit_ready && kit->udp != escrow_holds_udp(&s->escrow)))
+                renew_kit(t, e->number);
+        forget_the_gone(t);
+        if (!t->l->epoch.protocol)
+                s->outage = MONO_NEVER;
+}
+
+static void on_look(struct step *t, struct epoch *e)
+{
+        struct succession *s = t->s;
+        const struct look *look = t->in->look;
+        enum look_lack lack;
+
+        if (e->state == EPOCH_STARTING && !mono_is_never(e->up)) {
+                const struct epoch *before = s->served == NO_EPOCH ? NULL : succession_find(s, s->served);
+                struct escrow_gate gate = {
+                        .epoch = e->number,
+                        .first = s->served == NO_EPOCH,
+                        .after_crash = s->served != NO_EPOCH,
+                        .same_content = before && before->origin == e->origin,
+                        .allow_loss = t->l->allow_loss,
+                        .create_failures_before = s->create_failures,
+                };
+                lack = escrow_take_look(&s->escrow, &gate, look);
+                feed(t, e, (struct epoch_input){ .event = ON_LOOKED, .lack = lack });
+        }
+        if (e->state != EPOCH_SERVING)
+                return;
+        escrow_settle(&s->escrow, e->number, look, t->out);
+        if (s->served != e->number)
+                accepted(t, e);
+        if (look->admin_answered)
+                s->create_failures = look->create_failures;
+        if (look->lds && mono_is_never(e->next_look))
+                e->next_look = mono_after_ms(t->now, t->l->watch_ms);
+        if (look->harvest_failed && mono_is_never(e->next_look))
+                e->next_look = mono_after_ms(t->now, t->l->watch_ms);
+}
+
+static void answer_pass(struct step *t, struct epoch *e)
+{
+        struct succession *s = t->s;
+        uint32_t key;
+        bool pass = escrow_asked(&s->escrow, e->number, t->in->key, &key) && !s->stop_drains && s->end == END_NOT;
+
+        if (key == NO_KEY)
+                effects_report(t->out, e->number, REPORT_TOO_MANY_KEYS, KEYS_MAX);
+        e->owed = OWED_PASS;
+        e->owed_key = pass ? key : NO_KEY;
+        if (pass && s->escrow.keys[key].silenced) {
+                effects_add(t->out, (struct effect){ .kind = DO_REVIVE, .epoch = e->number, .key = key });
+                s->escrow.keys[key].silenced = false;
+        }
+}
+
+static void on_request(struct step *t, struct epoch *e)
+{
+        bool drain_listeners = false;
+
+        e->owed = OWED_NOTHING;
+        switch (t->in->request) {
+        case HR_SHUTDOWN_ADMIN:
+                e->owed = OWED_SHUTDOWN_ADMIN;
+                break;
+        case HR_PASS_LISTEN_SOCKET:
+                answer_pass(t, e);
+                break;
+        case HR_STATS:
+                e->owed = OWED_STATS;
+                break;
+        case HR_DRAIN_LISTENERS:
+                drain_listeners = true;
+                break;
+        case HR_TERMINATE:
+                if (e->udp && e->number == t->s->wanted)
+                        escrow_terminated(&t->s->escrow, e->number, t->out);
+                break;
+        case HR_TEST_CONNECTION: /* an answer would be taken for the answer to its next request */
+                break;
+        case HR_FORWARDED_UDP:
+        case HR_UNKNOWN_REQUEST:
+        case HR_REPLY_PASS:
+        case HR_REPLY_SHUTDOWN_ADMIN:
+        case HR_REPLY_STATS:
+        case HR_REPLY_UNRECOGNIZED:
+        case HR_UNKNOWN_REPLY:
+        case HR_EMPTY:
+                e->owed = OWED_UNRECOGNIZED;
+                break;
+        }
+        act(t, DO_TAKE, e->number, 0);
+        if (e->owed != OWED_NOTHING)
+                effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
+                                                     .key = e->owed_key });
+        if (!drain_listeners)
+                return;
+        if (t->in->look)
+                escrow_queues(&t->s->escrow, e->number, t->in->look->keys, t->in->look->n);
+        feed(t, e, (struct epoch_input){ .event = ON_DRAIN_LISTENERS });
+}
+
+/* ---- the stop --------------------------------------------------------------------------------------- */
+
+static void stop_drain(struct step *t)
+{
+        struct succession *s = t->s;
+
+        s->stop_drains = true;
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (epoch_alive(&s->epochs[i]))
+                        feed(t, &s->epochs[i], (struct epoch_input){ .event = ON_DRAIN_ORDER, .term_by = s->stop_term_by,
+                                                                     .kill_by = s->stop_kill_by });
+        escrow_silence_all(&s->escrow, t->out);
+        escrow_close_all(&s->escrow, t->out);
+        if (!any_alive(s))
+                end(t, 0);
+}
+
+static void stop_now(struct step *t)
+{
+        struct succession *s = t->s;
+        struct mono kill_by = mono_min(s->stop_kill_by, mono_after_ms(t->now, NOW_KILL_MS));
+
+        s->stop_drains = true;
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (epoch_alive(&s->epochs[i]))
+                        feed(t, &s->epochs[i], (struct epoch_input){ .event = ON_TERM_ORDER, .kill_by = kill_by });
+        escrow_silence_all(&s->escrow, t->out);
+        escrow_close_all(&s->escrow, t->out);
+        if (!any_alive(s))
+                end(t, 0);
+}
+
+static void on_stop(struct step *t)
+{
+        struct succession *s = t->s;
+        int64_t timeout = t->l->stop_timeout_ms;
+        int64_t margin = timeout / 10 < TERM_MARGIN_MS ? timeout / 10 : TERM_MARGIN_MS;
+        bool first = s->stops == 0;
+
+        if (t->in->value <= (int64_t)s->stops)
+                return; /* told again */
+        s->stops = (uint32_t)t->in->value;
+        if (s->end != END_NOT && !any_alive(s))
+                return;
+        effects_report(t->out, s->wanted, REPORT_STOPPING, s->stops);
+        if (!first) {
+                stop_now(t);
+                return;
+        }
+        s->stop_kill_by = mono_after_ms(t->now, timeout);
+        s->stop_term_by = mono_after_ms(t->now, timeout - margin);
+        s->stop_drain_at = mono_min(mono_after_ms(t->now, t->l->stop_delay_ms), s->stop_term_by);
+        s->relaunch_at = MONO_NEVER;
+        s->launch_when_ready = false;
+        s->validating = false;
+        if (s->stops > 1)
+                stop_now(t);
+        else if (!succession_serving(s) || t->l->stop_delay_ms == 0)
+                stop_drain(t);
+}
+
+/* ---- the rest --------------------------------------------------------------------------------------- */
+
+static void on_kit_failed(struct step *t, struct epoch *e)
+{
+        struct succession *s = t->s;
+        bool from_disk = e->copy_of == CONTENT_DISK;
+
+        e->state = EPOCH_GONE;
+        if (s->kit == e->number)
+                s->kit = NO_EPOCH;
+        forget_the_gone(t);
+        if (s->stops || s->end != END_NOT)
+                return;
+        if (from_disk && s->served == NO_EPOCH && s->wanted == NO_EPOCH && !t->l->wait_exhausted) {
+                end(t, STATUS_INVALID); /* the shell has said which file */
+                return;
+        }
+        s->kit_retry_at = mono_after_ms(t->now, KIT_RETRY_MS);
+}
+
+static void on_validated(struct step *t)
+{
+        struct succession *s = t->s;
+
+        if (!s->validating)
+                return;
+        s->validating = false;
+        if (!t->in->value) {
+                if (s->backoff.tokens <= 0)
+                        exhausted(t);
+                return; /* it ended for another reason: the wait goes on */
+        }
+        effects_report(t->out, t->in->epoch, REPORT_REJECTED, 0);
+        if (t->l->wait_exhausted)
+                wait_for_content(t);
+        else
+                end(t, STATUS_INVALID);
+}
+
+static void on_content(struct step *t)
+{
+        struct succession *s = t->s;
+
+        if (s->stops || s->end != END_NOT || (mono_is_never(s->relaunch_at) && !s->waits_for_content))
+                return;
+        effects_report(t->out, s->wanted, REPORT_CONTENT_CHANGED, 0);
+        s->validating = false;
+        s->waits_for_content = false;
+        backoff_changed(&s->backoff, &t->l->backoff);
+        renew_kit(t, CONTENT_DISK);
+        launch(t);
+}
+
+static void on_unready(struct step *t)
+{
+        struct succession *s = t->s;
+
+        if (s->unready == (uint32_t)(t->in->value != 0))
+                return;
+        s->unready = t->in->value != 0;
+        effects_report(t->out, s->wanted, s->unready ? REPORT_UNREADY : REPORT_READY_AGAIN, 0);
+        if (succession_serving(s) && !s->stops)
+                act(t, s->unready ? DO_FAIL_HEALTHCHECK : DO_PASS_HEALTHCHECK, s->wanted, 0);
+}
+
+static void on_clock(struct step *t)
+{
+        struct succession *s = t->s;
+
+        backoff_refill(&s->backoff, &t->l->backoff, t->now);
+        if (s->stops && !s->stop_drains && !mono_before(t->now, s->stop_drain_at))
+                stop_drain(t);
+        if (!mono_before(t->now, s->hold_until))
+                silence(t);
+        if (!mono_before(t->now, s->kit_retry_at)) {
+                const struct epoch *w = s->wanted == NO_EPOCH ? NULL : succession_find(s, s->wanted);
+
+                make_kit(t, s->served != NO_EPOCH ? s->served : w ? w->number : CONTENT_DISK);
+        }
+        if (!s->validating && !mono_before(t->now, s->relaunch_at))
+                relaunch(t);
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (epoch_alive(&s->epochs[i]) && !mono_before(t->now, epoch_next(&s->epochs[i])))
+                        feed(t, &s->epochs[i], (struct epoch_input){ .event = ON_TIME });
+}
+
+static void on_kit_ready(struct step *t, struct epoch *e)
+{
+        struct succession *s = t->s;
+
+        e->base_id = t->in->base_id;
+        e->udp = t->in->value != 0;
+        if (e->number != s->kit || e->state != EPOCH_KIT)
+                return;
+        s->kit_ready = true;
+        forget_the_gone(t);
+        if (s->launch_when_ready)
+                launch(t);
+}
+
+static void on_epoch_event(struct step *t, struct epoch *e)
+{
+        const struct succession_input *in = t->in;
+
+        switch (in->event) {
+        case ON_KIT_READY:
+                on_kit_ready(t, e);
+                return;
+        case ON_KIT_FAILED:
+                on_kit_failed(t, e);
+                return;
+        case ON_PROCESS:
+                feed(t, e, (struct epoch_input){ .event = ON_LAUNCHED, .pid = in->pid });
+                if (e->state == EPOCH_SERVING && t->s->served != e->number)
+                        accepted(t, e);
+                return;
+        case ON_LAUNCH_FAILED:
+        case ON_EXIT:
+                on_exit(t, e);
+                return;
+        case ON_REQUEST:
+                on_request(t, e);
+                return;
+        case ON_LOOK:
+                on_look(t, e);
+                return;
+        case ON_LISTENERS:
+                if (e->state != EPOCH_SERVING)
+                        return;
+                if (in->value)
+                        act(t, DO_LOOK, e->number, 0);
+                e->next_look = mono_after_ms(t->now, t->l->watch_ms);
+                return;
+        case ON_SAMPLE:
+                feed(t, e, (struct epoch_input){ .event = ON_SAMPLED, .in_flight = in->in_flight,
+                                                 .requests_total = in->requests_total,
+                                                 .connections = in->connections });
+                return;
+        case ON_BEGIN:
+        case ON_VALIDATED:
+        case ON_CONTENT:
+        case ON_STOP:
+        case ON_UNREADY:
+        case ON_CLOCK: /* not about one epoch */
+                return;
+        }
+}
+
+void succession_step(struct succession *s, const struct succession_limits *l, const struct succession_input *in,
+                     struct mono now, struct effects *out)
+{
+        struct step t = { s, l, in, now, out };
+        struct epoch *e;
+
+        switch (in->event) {
+        case ON_BEGIN:
+                make_kit(&t, CONTENT_DISK);
+                s->launch_when_ready = true;
+                return;
+        case ON_VALIDATED:
+                on_validated(&t);
+                return;
+        case ON_CONTENT:
+                on_content(&t);
+                return;
+        case ON_STOP:
+                on_stop(&t);
+                return;
+        case ON_UNREADY:
+                on_unready(&t);
+                return;
+        case ON_CLOCK:
+                on_clock(&t);
+                return;
+        case ON_KIT_READY:
+        case ON_KIT_FAILED:
+        case ON_PROCESS:
+        case ON_LAUNCH_FAILED:
+        case ON_EXIT:
+        case ON_REQUEST:
+        case ON_LOOK:
+        case ON_LISTENERS:
+        case ON_SAMPLE:
+                e = succession_find(s, in->epoch);
+                if (e)
+                        on_epoch_event(&t, e);
+                return;
+        }
+}
+
+/* ---- a new agent ------------------------------------------------------------------------------------ */
+
+static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fact *f)
+{
+        switch ((enum epoch_state)e->state) {
+        case EPOCH_KIT:
+                t->s->kit_ready = f && f->kit_held && e->base_id;
+                if (!t->s->kit_ready)
+                        act(t, DO_MAKE_KIT, e->number, (int64_t)e->copy_of);
+                return;
+        case EPOCH_STARTING:
+                if (!f || !f->job_known) {
+                        act(t, DO_LAUNCH, e->number, 0);
+                        return;
+                }
+                feed(t, e, (struct epoch_input){ .event = ON_LAUNCHED, .pid = f->pid });
+                if (f->waits_for_reply && e->owed != OWED_NOTHING)
+                        effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
+                                                             .key = e->owed_key });
+                if (!mono_is_never(e->up))
+                        act(t, DO_LOOK, e->number, 0);
+                return;
+        case EPOCH_SERVING:
+                if (f && f->waits_for_reply && e->owed != OWED_NOTHING)
+                        effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
+                                                             .key = e->owed_key });
+                if (t->l->epoch.protocol)
+                        act(t, DO_LOOK, e->number, 0);
+                return;
+        case EPOCH_DRAINING:
+                act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
+                act(t, DO_DRAIN_LISTENERS, e->number, 0);
+                e->next_sample = t->now;
+                return;
+        case EPOCH_STOPPING:
+                act(t, DO_SIGNAL, e->number, mono_is_never(e->up) && t->l->epoch.protocol ? SIGKILL : SIGTERM);
+                return;
+        case EPOCH_NONE:
+        case EPOCH_GONE:
+                return;
+        }
+}
+
+void succession_resume(struct succession *s, const struct succession_limits *l, const struct resume_fact *facts, size_t n,
+                       struct mono now, struct effects *out)
+{
+        struct step t = { s, l, NULL, now, out };
+
+        for (size_t i = 0; i < GENERATIONS_MAX; i++) {
+                const struct resume_fact *f = NULL;
+
+                for (size_t j = 0; j < n; j++)
+                        if (facts[j].epoch == s->epochs[i].number)
+                                f = &facts[j];
+                if (s->epochs[i].state != EPOCH_NONE)
+                        resume_epoch(&t, &s->epochs[i], f);
+        }
+        if (s->validating)
+                act(&t, DO_VALIDATE, s->wanted, 0);
+        if (s->waits_for_content || !mono_is_never(s->relaunch_at))
+                act(&t, DO_WATCH_CONTENT, s->wanted, s->served == NO_EPOCH ? 1 : 2);
+        if (s->stop_drains)
+                escrow_close_all(&s->escrow, out);
+        if (s->end == END_SAID)
+                act(&t, DO_END, NO_EPOCH, s->end_status);
+        else if (s->end == END_WANTED || (s->stops && !any_alive(s)))
+                end(&t, s->end_status);
+        forget_the_gone(&t);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * PURE. Who serves, who comes next, and how it all ends: the generations beside each other, the kit that lies ready, the
+ * sockets in escrow, the waits between launches, the stop. One state, one step: event + now -> state + effects.
+ *
+ * The state is plain data without pointers: image.h makes bytes of it, which are stored before the effects are performed.
+ */
+#pragma once
+
+#include "agent/backoff.h"
+#include "agent/effects.h"
+#include "agent/epoch.h"
+#include "agent/escrow.h"
+
+enum { GENERATIONS_MAX = 64 };
+
+struct succession_limits {
+        struct epoch_limits epoch;
+        struct backoff_limits backoff;
+        int64_t hold_ms;
+        int64_t stop_delay_ms;
+        int64_t stop_timeout_ms;
+        int64_t watch_ms;      /* between two looks at the listeners of a proxy that takes them from outside */
+        bool wait_exhausted;   /* --on-exhausted=wait */
+        bool restart_clean;    /* --on-clean-exit=restart */
+        bool allow_loss;       /* --allow-listener-loss */
+};
+
+enum last_kind { LAST_NONE, LAST_START, LAST_CRASH };
+
+/* The last change of who serves, for `baton status`. */
+struct last_change {
+        uint32_t kind;      /* enum last_kind */
+        uint32_t committed; /* 0: under way or failed */
+        uint64_t from, to;
+        int64_t gap_ns;     /* -1 unknown */
+        int64_t at_ns;      /* monotonic */
+};
+
+enum end_state { END_NOT, END_WANTED, END_SAID };
+
+struct succession {
+        uint64_t next_number;
+        uint64_t wanted;            /* the generation that serves or shall, or NO_EPOCH */
+        uint64_t served;            /* the last one that accepted, or NO_EPOCH: its content comes back after a crash */
+        uint64_t kit;               /* NO_EPOCH: none */
+        uint32_t kit_ready;
+        uint32_t launch_when_ready;
+        uint32_t validating;
+        uint32_t waits_for_content; /* no launch until what is on disk changes */
+        uint32_t unready;           /* `baton drain` */
+        uint32_t stops;             /* how often a stop was asked for */
+        uint32_t stop_drains;       /* the stop's delay is over */
+        uint32_t end;               /* enum end_state */
+        int32_t end_status;
+        uint32_t silenced_once;     /* in this outage */
+        uint64_t exits_clean, exits_error, exits_signal;
+        uint64_t crashes_recovered;
+        uint64_t create_failures;   /* listener_create_failure of what served last */
+        struct mono relaunch_at;    /* or never */
+        struct mono kit_retry_at;   /* or never */
+        struct mono outage;         /* since when nothing serves, or never */
+        struct mono hold_until;     /* silence the held sockets then, or never */
+        struct mono stop_drain_at, stop_term_by, stop_kill_by;
+        struct backoff backoff;
+        struct last_change last;
+        struct epoch epochs[GENERATIONS_MAX];
+        struct escrow escrow;
+};
+
+enum succession_event {
+        ON_BEGIN,           /* a new instance */
+        ON_KIT_READY,       /* epoch, base_id, udp */
+        ON_KIT_FAILED,      /* epoch; value: -errno */
+        ON_PROCESS,         /* epoch, pid: launched */
+        ON_LAUNCH_FAILED,   /* epoch; the kit or the keeper cannot do it */
+        ON_EXIT,            /* epoch, exit_code, exit_status, exited */
+        ON_REQUEST,         /* epoch, request, key; look with the queues for HR_DRAIN_LISTENERS */
+        ON_LOOK,            /* epoch, look */
+        ON_LISTENERS,       /* epoch; value: 1 changed, 0 not */
+        ON_SAMPLE,          /* epoch, in_flight, requests_total, connections */
+        ON_VALIDATED,       /* epoch; value: 1 its config or arguments are rejected */
+        ON_CONTENT,         /* what is on disk changed */
+        ON_STOP,            /* value: how often it was asked for up to now */
+        ON_UNREADY,         /* value: 1 `drain`, 0 `drain --undo` */
+        ON_CLOCK,           /* a deadline may have passed */
+};
+
+struct succession_input {
+        enum succession_event event;
+        uint64_t epoch;
+        int64_t value;
+        uint64_t base_id;
+        int32_t pid;
+        int32_t exit_code, exit_status;
+        struct mono exited;
+        enum hr_type request;
+        const struct hr_key *key;
+        const struct look *look;
+        int64_t in_flight, connections;
+        uint64_t requests_total;
+};
+
+void succession_init(struct succession *s, const struct succession_limits *l);
+
+/** succession_step() - the one road: everything that happens comes through here */
+void succession_step(struct succession *s, const struct succession_limits *l, const struct succession_input *in,
+                     struct mono now, struct effects *out);
+
+/* What a new agent finds out about one generation before it resumes. */
+struct resume_fact {
+        uint64_t epoch;
+        bool kit_held;         /* the keeper has its launch record and its sockets */
+        bool job_known;        /* the keeper launched it */
+        int32_t pid;
+        bool waits_for_reply;  /* its main thread waits for the answer that we owe */
+};
+
+/** succession_resume() - a new agent goes on: repeats what may not have been performed */
+void succession_resume(struct succession *s, const struct succession_limits *l, const struct resume_fact *facts, size_t n,
+                       struct mono now, struct effects *out);
+
+/** succession_next() - when it next wants ON_CLOCK, or MONO_NEVER */
+struct mono succession_next(const struct succession *s);
+
+struct epoch *succession_find(struct succession *s, uint64_t number);              /* or NULL */
+const struct epoch *succession_serving(const struct succession *s);                /* or NULL */
+const char *succession_state_name(const struct succession *s);                     /* for `baton status` */
+bool succession_ready(const struct succession *s, const char **ret_reason);
+const char *report_name(enum report_kind r);
+const char *look_lack_text(enum look_lack l);
