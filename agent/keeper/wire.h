@@ -40,7 +40,7 @@ enum {
  *   kit/N            the launch record (a sealed memfd) of epoch N
  *   bin/N            the pinned executable of epoch N
  *   parent/N child/N udp/N    the protocol sockets of epoch N
- *   listen/W/URL or listen/W/URL@NETNS     a listen socket of worker W
+ *   listen/W/URL or listen/W/URL<TAB>NETNS   a listen socket of worker W (no text of a key holds a control character)
  *   out/J err/J      where a helper job (validate run, version) writes
  */
 

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: MIT */
+/* See kit.h. */
+#include "agent/kit.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/bootstrap.h"
+#include "agent/cleanup.h"
+#include "agent/effects.h"
+#include "agent/launch.h"
+
+enum { FILE_BYTES_MAX = 64 * 1024 * 1024, BASE_ID_TRIES = 100 };
+
+static int path_of(char *ret, size_t size, const char *run_dir, const char *format, uint64_t epoch, const char *tail)
+{
+        char name[64];
+        int n;
+
+        (void)snprintf(name, sizeof(name), format, epoch);
+        n = snprintf(ret, size, "%s/%s%s", run_dir, name, tail);
+        return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
+}
+
+int kit_snapshot_path(const struct kit_maker *m, uint64_t epoch, char *ret, size_t size)
+{
+        return path_of(ret, size, m->run_dir, "envoy-rev%" PRIu64, epoch, m->extension);
+}
+
+int kit_socket_path(const char *run_dir, uint64_t epoch, char *ret, size_t size)
+{
+        return path_of(ret, size, run_dir, "e%" PRIu64, epoch, "/s");
+}
+
+int kit_admin_path(const char *run_dir, uint64_t epoch, char *ret, size_t size)
+{
+        return path_of(ret, size, run_dir, "e%" PRIu64, epoch, "/admin");
+}
+
+static int id_path(const char *run_dir, uint64_t epoch, char *ret, size_t size)
+{
+        return path_of(ret, size, run_dir, "e%" PRIu64, epoch, ".id");
+}
+
+void kit_done(struct kit *k)
+{
+        close_fd(&k->record_fd);
+        close_fd(&k->parent_fd);
+        close_fd(&k->child_fd);
+        close_fd(&k->udp_fd);
+}
+
+/* ---- files ------------------------------------------------------------------------------------------ */
+
+int kit_read_file(const char *path, char **ret_text, size_t *ret_bytes)
+{
+        CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        CLEANUP(free_ptr) char *text = NULL;
+        struct stat st;
+        size_t have = 0;
+
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return -errno;
+        if (S_ISDIR(st.st_mode))
+                return -EISDIR;
+        if (!S_ISREG(st.st_mode))
+                return -EINVAL;
+        if (st.st_size > FILE_BYTES_MAX)
+                return -EFBIG;
+        text = malloc((size_t)st.st_size + 1);
+        if (!text)
+                return -ENOMEM;
+        while (have < (size_t)st.st_size) {
+                ssize_t n = read(fd, text + have, (size_t)st.st_size - have);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        break; /* it was cut while we read: what is there is what there is */
+                have += (size_t)n;
+        }
+        text[have] = '\0';
+        *ret_bytes = have;
+        *ret_text = TAKE(text);
+        return 0;
+}
+
+static int write_all(int fd, const char *text, size_t n)
+{
+        while (n > 0) {
+                ssize_t w = write(fd, text, n);
+
+                if (w < 0 && errno == EINTR)
+                        continue;
+                if (w < 0)
+                        return -errno;
+                text += w;
+                n -= (size_t)w;
+        }
+        return 0;
+}
+
+static int write_new_file(const char *path, mode_t mode, const char *text, size_t n)
+{
+        CLEANUP(close_fd) int fd = -1;
+        int r;
+
+        (void)unlink(path);
+        fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+        if (fd < 0)
+                return -errno;
+        r = fchmod(fd, mode) < 0 ? -errno : write_all(fd, text, n);
+        if (r < 0)
+                (void)unlink(path);
+        return r;
+}
+
+/* ---- what goes -------------------------------------------------------------------------------------- */
+
+static void empty_folder(const char *path)
+{
+        DIR *d = opendir(path);
+
+        if (!d)
+                return;
+        for (struct dirent *e; (e = readdir(d));)
+                if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+                        (void)unlinkat(dirfd(d), e->d_name, 0);
+        closedir(d);
+        (void)rmdir(path);
+}
+
+int kit_base_id(const char *run_dir, uint64_t epoch, uint64_t *ret)
+{
+        CLEANUP(free_ptr) char *text = NULL;
+        char path[PATH_MAX];
+        size_t n;
+        int r = id_path(run_dir, epoch, path, sizeof(path));
+
+        if (r == 0)
+                r = kit_read_file(path, &text, &n);
+        if (r < 0)
+                return r;
+        *ret = strtoull(text, NULL, 10);
+        return *ret > 0 && *ret <= HR_BASE_ID_MAX ? 0 : -EINVAL;
+}
+
+static void remove_snapshots(const char *run_dir, uint64_t epoch)
+{
+        char prefix[48];
+        size_t n = (size_t)snprintf(prefix, sizeof(prefix), "envoy-rev%" PRIu64 ".", epoch);
+        DIR *d = opendir(run_dir);
+
+        if (!d)
+                return;
+        for (struct dirent *e; (e = readdir(d));)
+                if (strncmp(e->d_name, prefix, n) == 0 ||
+                    (strncmp(e->d_name, prefix, n - 1) == 0 && e->d_name[n - 1] == '\0'))
+                        (void)unlinkat(dirfd(d), e->d_name, 0);
+        closedir(d);
+}
+
+void kit_forget(const char *run_dir, uint64_t epoch)
+{
+        char path[PATH_MAX];
+        uint64_t base_id;
+
+        if (kit_base_id(run_dir, epoch, &base_id) == 0)
+                (void)hr_segment_remove(base_id);
+        if (path_of(path, sizeof(path), run_dir, "e%" PRIu64, epoch, "") == 0)
+                empty_folder(path);
+        remove_snapshots(run_dir, epoch);
+        if (id_path(run_dir, epoch, path, sizeof(path)) == 0)
+                (void)unlink(path);
+}
+
+/* "e12", "e12.id", "envoy-rev12.yaml": the number, or false. */
+static bool epoch_of_name(const char *name, uint64_t *ret)
+{
+        const char *digits = strncmp(name, "envoy-rev", 9) == 0 ? name + 9 : name[0] == 'e' ? name + 1 : NULL;
+        char *end;
+
+        if (!digits || *digits < '0' || *digits > '9')
+                return false;
+        *ret = strtoull(digits, &end, 10);
+        return *end == '\0' || *end == '.';
+}
+
+void kit_sweep(const char *run_dir, bool (*known)(void *userdata, uint64_t epoch), void *userdata)
+{
+        DIR *d = opendir(run_dir);
+        uint64_t epoch;
+
+        if (!d)
+                return;
+        for (struct dirent *e; (e = readdir(d));)
+                if (epoch_of_name(e->d_name, &epoch) && !known(userdata, epoch))
+                        kit_forget(run_dir, epoch);
+        closedir(d);
+}
+
+/* ---- what comes ------------------------------------------------------------------------------------- */
+
+static int make_snapshot(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, char *path, size_t size,
+                         char *reterr, size_t reterr_size)
+{
+        CLEANUP(free_ptr) char *text = NULL;
+        char source[PATH_MAX];
+        size_t n;
+        int r = kit_snapshot_path(m, epoch, path, size);
+
+        if (r < 0)
+                return r;
+        if (copy_of != CONTENT_DISK) { /* immutable, so a second name is as good as a copy */
+                r = kit_snapshot_path(m, copy_of, source, sizeof(source));
+                (void)unlink(path);
+                if (r == 0 && link(source, path) < 0)
+                        r = -errno;
+                if (r < 0)
+                        (void)snprintf(reterr, reterr_size, "cannot link snapshot %s to %s: %s", source, path, strerror(-r));
+                return r;
+        }
+        r = kit_read_file(m->args->config_path, &text, &n);
+        if (r < 0) {
+                (void)snprintf(reterr, reterr_size, "cannot read config %s: %s", m->args->config_path, strerror(-r));
+                return r;
+        }
+        r = write_new_file(path, 0440, text, n);
+        if (r < 0)
+                (void)snprintf(reterr, reterr_size, "cannot write snapshot %s: %s", path, strerror(-r));
+        return r;
+}
+
+/* Creating the segment exclusively is what reserves a base id; its number is on disk before, so that it can be removed. */
+static int reserve_base_id(const struct kit_maker *m, uint64_t epoch, uint64_t *ret, char *reterr, size_t reterr_size)
+{
+        struct hr_segment_layout layout = HR_SEGMENT_DEFAULT;
+        char path[PATH_MAX], text[32];
+        int r = id_path(m->run_dir, epoch, path, sizeof(path));
+
+        for (int i = 0; r == 0 && i < BASE_ID_TRIES; i++) {
+                uint32_t draw;
+                uint64_t id;
+
+                if (getrandom(&draw, sizeof(draw), 0) != (ssize_t)sizeof(draw))
+                        return -errno;
+                id = 1 + draw % HR_BASE_ID_MAX;
+                r = write_new_file(path, 0600, text, (size_t)snprintf(text, sizeof(text), "%" PRIu64 "\n", id));
+                if (r < 0)
+                        break;
+                r = hr_segment_create(id, &layout, geteuid(), getegid());
+                if (r == 0) {
+                        *ret = id;
+                        return 0;
+                }
+                (void)unlink(path); /* before anything else: it is somebody else's segment */
+                if (r == -EEXIST)
+                        r = 0;
+        }
+        if (r == 0)
+                r = -EEXIST;
+        (void)snprintf(reterr, reterr_size, "cannot make a shared memory segment for the proxy: %s", strerror(-r));
+        return r;
+}
+
+static int bind_one(const char *socket_path, uint64_t base_id, unsigned index, enum hr_role role, int *ret)
+{
+        struct sockaddr_un addr;
+        int r = hr_name(socket_path, base_id, index, role, &addr);
+
+        return r < 0 ? r : hr_bind(&addr, 0600, ret);
+}
+
+/* The proxy runs with restart epoch N+1: it asks the index of N, and answers the index of N+2. */
+static int bind_names(const struct kit_maker *m, uint64_t epoch, struct kit *k, char *reterr, size_t reterr_size)
+{
+        char folder[PATH_MAX], path[PATH_MAX];
+        int r = path_of(folder, sizeof(folder), m->run_dir, "e%" PRIu64, epoch, "");
+
+        if (r == 0)
+                r = kit_socket_path(m->run_dir, epoch, path, sizeof(path));
+        if (r == 0 && mkdir(folder, 0700) < 0)
+                r = -errno;
+        if (r == 0)
+                r = bind_one(path, k->base_id, hr_index(epoch), HR_ROLE_PARENT, &k->parent_fd);
+        if (r == 0)
+                r = bind_one(path, k->base_id, hr_index(epoch + 2), HR_ROLE_CHILD, &k->child_fd);
+        if (r == 0)
+                r = bind_one(path, k->base_id, hr_index(epoch + 2), HR_ROLE_UDP_CHILD, &k->udp_fd);
+        if (r < 0)
+                (void)snprintf(reterr, reterr_size, "cannot bind the protocol sockets in %s: %s", folder, strerror(-r));
+        return r;
+}
+
+static int seal(const struct kit_maker *m, char *const *argv, const char *out_name, int *ret_fd)
+{
+        struct launch l = {
+                .argv = (const char *const *)argv,
+                .envp = (const char *const *)m->environment,
+                .path = m->args->program,
+                .out = out_name,
+                .err = out_name,
+                .flags = m->protocol ? 0 : LAUNCH_DEATH_SIGNAL,
+                .oom_score_adj = INT32_MIN,
+                .nofile_soft = m->nofile_soft,
+                .nofile_hard = m->nofile_hard,
+        };
+
+        return launch_seal(&l, ret_fd);
+}
+
+static int make_record(const struct kit_maker *m, uint64_t epoch, bool udp, struct kit *k)
+{
+        CLEANUP(free_strv) char **argv = NULL;
+        CLEANUP(free_ptr) char *yaml = NULL;
+        char socket_path[PATH_MAX], config[PATH_MAX], admin[PATH_MAX];
+        int r;
+
+        if (!m->protocol)
+                return seal(m, m->args->all, "", &k->record_fd);
+        r = kit_socket_path(m->run_dir, epoch, socket_path, sizeof(socket_path));
+        if (r == 0)
+                r = kit_admin_path(m->run_dir, epoch, admin, sizeof(admin));
+        if (r == 0)
+                r = kit_snapshot_path(m, epoch, config, sizeof(config));
+        if (r == 0)
+                r = bootstrap_merge_admin(m->args->config_yaml, admin, &yaml);
+        if (r == 0)
+                r = proxy_args_compose(m->args,
+                                       &(struct launch_params){
+                                               .epoch = epoch,
+                                               .base_id = k->base_id,
+                                               .socket_path = socket_path,
+                                               .config_path = m->args->config_path ? config : NULL,
+                                               .config_yaml = yaml,
+                                               .drain_time_s = m->drain_time_s,
+                                               .parent_shutdown_time_s = udp ? 0 : 315360000,
+                                       },
+                                       &argv);
+        return r < 0 ? r : seal(m, argv, "", &k->record_fd);
+}
+
+int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool udp, struct kit *ret, char *reterr,
+             size_t reterr_size)
+{
+        CLEANUP(kit_done) struct kit k = KIT_NULL;
+        char snapshot[PATH_MAX];
+        int r = 0;
+
+        (void)snprintf(reterr, reterr_size, "%s", "cannot make a launch kit");
+        kit_forget(m->run_dir, epoch);
+        if (m->protocol && m->args->config_path)
+                r = make_snapshot(m, epoch, copy_of, snapshot, sizeof(snapshot), reterr, reterr_size);
+        if (r == 0 && m->protocol)
+                r = reserve_base_id(m, epoch, &k.base_id, reterr, reterr_size);
+        if (r == 0 && m->protocol)
+                r = bind_names(m, epoch, &k, reterr, reterr_size);
+        if (r == 0) {
+                r = make_record(m, epoch, udp, &k);
+                if (r < 0)
+                        (void)snprintf(reterr, reterr_size, "cannot make the launch record: %s", strerror(-r));
+        }
+        if (r < 0) {
+                kit_forget(m->run_dir, epoch);
+                return r;
+        }
+        *ret = k;
+        k = KIT_NULL;
+        return 0;
+}
+
+int kit_validate_record(const struct kit_maker *m, uint64_t epoch, const char *out_name, int *ret_fd)
+{
+        CLEANUP(free_strv) char **argv = NULL;
+        CLEANUP(free_ptr) char *yaml = NULL;
+        char config[PATH_MAX], admin[PATH_MAX];
+        int r = kit_snapshot_path(m, epoch, config, sizeof(config));
+
+        if (r == 0)
+                r = kit_admin_path(m->run_dir, epoch, admin, sizeof(admin));
+        if (r == 0)
+                r = bootstrap_merge_admin(m->args->config_yaml, admin, &yaml);
+        if (r == 0)
+                r = proxy_args_compose_validate(m->args, m->args->config_path ? config : NULL, yaml, &argv);
+        return r < 0 ? r : seal(m, argv, out_name, ret_fd);
+}

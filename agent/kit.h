@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Launch kits: all that must lie ready so that a death costs one message, one fork, one exec. A kit of epoch N is
+ *
+ *   RUN_DIR/envoy-revN.EXT   the immutable snapshot that it runs from
+ *   RUN_DIR/eN/              0700: our three protocol names and, once it runs, Envoy's four and its admin socket
+ *   RUN_DIR/eN.id            its base id, written before the segment is made, so that no segment is ever lost
+ *   a segment of Envoy's shared memory, which reserves the base id
+ *   a launch record, for the keeper
+ *
+ * Blocks for file system calls only. Decides nothing: which epoch copies which is succession.h.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "agent/proxy_args.h"
+#include "hotrestart/hotrestart.h"
+
+struct kit_maker {
+        const char *run_dir;
+        int64_t drain_time_s;
+        bool protocol;                  /* --handover envoy; else a kit is a launch record and nothing else */
+        const struct proxy_args *args;  /* of the proxy's command line */
+        char *const *environment;       /* what the proxy gets */
+        uint64_t nofile_soft, nofile_hard;
+        char extension[16];             /* of the config file, with the dot */
+};
+
+struct kit {
+        uint64_t base_id;
+        int record_fd;               /* sealed launch record */
+        int parent_fd, child_fd, udp_fd; /* -1 without the protocol */
+};
+
+#define KIT_NULL ((struct kit){ .record_fd = -1, .parent_fd = -1, .child_fd = -1, .udp_fd = -1 })
+
+/**
+ * kit_make() - make everything for one launch; whatever was left of an earlier try for this epoch goes first
+ * @copy_of:  the epoch whose snapshot is copied, or CONTENT_DISK
+ * @udp:      a held key is udp://: the proxy must not wait with reading (--parent-shutdown-time-s 0)
+ * @ret:      the caller owns the descriptors
+ * @reterr:   on failure: what failed on which file, for people
+ *
+ * Return: 0; -errno.
+ */
+int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool udp, struct kit *ret, char *reterr,
+             size_t reterr_size);
+void kit_done(struct kit *k); /* closes what is open */
+
+/** kit_validate_record() - a launch record for `PROXY --mode validate` on the snapshot of an epoch. Return: 0; -errno */
+int kit_validate_record(const struct kit_maker *m, uint64_t epoch, const char *out_name, int *ret_fd);
+
+/** kit_forget() - remove names, folder, segment and snapshot of an epoch. Never fails: what is not there is gone. */
+void kit_forget(const char *run_dir, uint64_t epoch);
+
+/** kit_sweep() - forget every epoch that has left something in the run directory and that @known does not claim */
+void kit_sweep(const char *run_dir, bool (*known)(void *userdata, uint64_t epoch), void *userdata);
+
+/** kit_base_id() - the base id that an epoch's kit was made with. Return: 0; -errno */
+int kit_base_id(const char *run_dir, uint64_t epoch, uint64_t *ret);
+
+/* Paths, for whoever talks to the proxy. Return: 0; -ENAMETOOLONG */
+int kit_snapshot_path(const struct kit_maker *m, uint64_t epoch, char *ret, size_t size);
+int kit_socket_path(const char *run_dir, uint64_t epoch, char *ret, size_t size);
+int kit_admin_path(const char *run_dir, uint64_t epoch, char *ret, size_t size);
+
+/** kit_read_file() - a whole file, NUL-terminated, at most 64 MB; the caller frees it. Return: 0; -errno */
+int kit_read_file(const char *path, char **ret_text, size_t *ret_bytes);
