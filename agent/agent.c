@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The one road: an event comes in, succession_step() decides, the state is stored, the effects are performed. Everything
+ * here acts; nothing here decides. Setting up is start.c's.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "agent/cleanup.h"
+#include "agent/clock.h"
+#include "agent/image.h"
+#include "agent/log.h"
+#include "agent/reports.h"
+#include "agent/validate.h"
+#include "agent/watch_content.h"
+
+struct proc *agent_proc(struct agent *a, uint64_t epoch)
+{
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (a->procs[i].used && a->procs[i].epoch == epoch)
+                        return &a->procs[i];
+        return NULL;
+}
+
+void agent_queue(struct agent *a, struct succession_input in)
+{
+        if (a->queued < sizeof(a->queue) / sizeof(a->queue[0])) /* one or two for each effect that can bring one */
+                a->queue[a->queued++] = in;
+}
+
+/* ---- effects ---------------------------------------------------------------------------------------- */
+
+static void make_kit(struct agent *a, const struct effect *fx)
+{
+        CLEANUP(kit_done) struct kit k = KIT_NULL;
+        bool udp = escrow_holds_udp(&a->s.escrow);
+        char names[4][48], error[512];
+        const char *list[] = { names[0], names[1], names[2], names[3] };
+        int r = kit_make(&a->kits, fx->epoch, (uint64_t)fx->value, udp, &k, error, sizeof(error));
+
+        (void)snprintf(names[0], sizeof(names[0]), "kit/%" PRIu64, fx->epoch);
+        (void)snprintf(names[1], sizeof(names[1]), "parent/%" PRIu64, fx->epoch);
+        (void)snprintf(names[2], sizeof(names[2]), "child/%" PRIu64, fx->epoch);
+        (void)snprintf(names[3], sizeof(names[3]), "udp/%" PRIu64, fx->epoch);
+        if (r == 0) {
+                int fds[] = { k.record_fd, k.parent_fd, k.child_fd, k.udp_fd };
+
+                r = keeper_link_hold(a->link, list, fds, a->kits.protocol ? 4 : 1);
+                if (r < 0)
+                        (void)snprintf(error, sizeof(error), "the keeper cannot hold the launch kit: %s", strerror(-r));
+        }
+        if (r < 0) {
+                (void)snprintf(a->last_reason, sizeof(a->last_reason), "%s", error);
+                log_event(LOG_ERR, "kit.failed", F_UINT("epoch", fx->epoch), F_STR("error", error));
+                agent_queue(a, (struct succession_input){ .event = ON_KIT_FAILED, .epoch = fx->epoch, .value = r });
+                return;
+        }
+        proc_open(a, fx->epoch, k.base_id, TAKE_FD(k.parent_fd), TAKE_FD(k.child_fd), TAKE_FD(k.udp_fd));
+        agent_queue(a, (struct succession_input){ .event = ON_KIT_READY, .epoch = fx->epoch, .base_id = k.base_id, .value = udp });
+}
+
+static void launch(struct agent *a, const struct effect *fx)
+{
+        struct proc *p = agent_proc(a, fx->epoch);
+        struct wire_job job = { 0 };
+        char name[48];
+        int pidfd = -1;
+        int r;
+
+        (void)snprintf(name, sizeof(name), "kit/%" PRIu64, fx->epoch);
+        r = keeper_link_launch(a->link, fx->epoch, name, &job, &pidfd);
+        if (r < 0 || !p) {
+                log_event(LOG_ERR, "launch.failed", F_UINT("epoch", fx->epoch), F_STR("error", strerror(-r)));
+                close_fd(&pidfd);
+                agent_queue(a, (struct succession_input){ .event = ON_LAUNCH_FAILED, .epoch = fx->epoch, .exit_code = CLD_EXITED,
+                                                          .exit_status = 127, .exited = clock_now() });
+                return;
+        }
+        p->pid = job.pid;
+        close_fd(&p->pidfd);
+        p->pidfd = pidfd;
+        proc_listen(p);
+        agent_queue(a, (struct succession_input){ .event = ON_PROCESS, .epoch = fx->epoch, .pid = job.pid });
+}
+
+static void send_signal(struct agent *a, const struct effect *fx)
+{
+        struct proc *p = agent_proc(a, fx->epoch);
+
+        if (p && p->pidfd >= 0)
+                (void)syscall(SYS_pidfd_send_signal, p->pidfd, (int)fx->value, NULL, 0); /* gone already is as good */
+}
+
+static void forget(struct agent *a, const struct effect *fx)
+{
+        static const char *const kinds[] = { "kit", "parent", "child", "udp", "bin" };
+        struct proc *p = agent_proc(a, fx->epoch);
+        char names[5][48];
+        const char *list[5];
+
+        if (p)
+                proc_close(p);
+        for (size_t i = 0; i < 5; i++) {
+                (void)snprintf(names[i], sizeof(names[i]), "%s/%" PRIu64, kinds[i], fx->epoch);
+                list[i] = names[i];
+        }
+        (void)keeper_link_drop(a->link, list, 5);
+        (void)keeper_link_ack_exit(a->link, fx->epoch);
+        kit_forget(a->run_dir, fx->epoch);
+}
+
+static void hold(struct agent *a, const struct effect *fx)
+{
+        char name[WIRE_NAME_BYTES];
+        const char *names[] = { name };
+        int r;
+
+        if (a->looked[fx->key] < 0)
+                return;
+        r = key_name(&a->s.escrow.keys[fx->key].key, name, sizeof(name));
+        if (r == 0)
+                r = keeper_link_hold(a->link, names, &a->looked[fx->key], 1);
+        if (r < 0)
+                log_event(LOG_ERR, "socket.not-held", F_STR("url", a->s.escrow.keys[fx->key].key.url),
+                          F_STR("error", strerror(-r)), F_STR("then", "a crash of the proxy refuses its clients"));
+        close_fd(&a->sockets[fx->key]);
+        a->sockets[fx->key] = TAKE_FD(a->looked[fx->key]);
+        log_event(LOG_INFO, "socket.held", F_STR("url", a->s.escrow.keys[fx->key].key.url),
+                  F_UINT("worker", a->s.escrow.keys[fx->key].key.worker));
+}
+
+/* The keeper first: its table is the truth, and a new agent must not find what we have given up. */
+static void close_socket(struct agent *a, const struct effect *fx)
+{
+        char name[WIRE_NAME_BYTES];
+        const char *names[] = { name };
+
+        if (key_name(&a->s.escrow.keys[fx->key].key, name, sizeof(name)) == 0)
+                (void)keeper_link_drop(a->link, names, 1);
+        close_fd(&a->sockets[fx->key]);
+}
+
+static void stop_all(struct agent *a, int status)
+{
+        static const char *const held[] = { "control", "state", "events" };
+
+        if (status != 0 && *a->last_reason)
+                log_event(LOG_ERR, "baton.failed", F_INT("status", status), F_STR("reason", a->last_reason));
+        (void)keeper_link_notify(a->link, "STOPPING=1");
+        control_free(a->control);
+        a->control = NULL;
+        (void)keeper_link_drop(a->link, held, 3);
+        start_clean(a);
+        log_flush();
+        (void)keeper_link_end(a->link, status);
+        exit(status);
+}
+
+static void perform_on_proc(struct agent *a, struct proc *p, const struct effect *fx)
+{
+        switch (fx->kind) {
+        case DO_TAKE:
+                proc_take(p);
+                return;
+        case DO_REPLY:
+                proc_reply(p, (enum owed_kind)fx->value, fx->key);
+                return;
+        case DO_LOOK:
+                look_start(p);
+                return;
+        case DO_WATCH_LISTENERS:
+                look_watch_listeners(p);
+                return;
+        case DO_FAIL_HEALTHCHECK:
+                look_order(p, "/healthcheck/fail");
+                return;
+        case DO_PASS_HEALTHCHECK:
+                look_order(p, "/healthcheck/ok");
+                return;
+        case DO_DRAIN_LISTENERS:
+                proc_drain_listeners(p);
+                return;
+        case DO_SAMPLE:
+                look_sample(p);
+                return;
+        case DO_MAKE_KIT:
+        case DO_LAUNCH:
+        case DO_SIGNAL:
+        case DO_FORGET:
+        case DO_REVIVE:
+        case DO_HOLD:
+        case DO_CLOSE:
+        case DO_SILENCE:
+        case DO_VALIDATE:
+        case DO_WATCH_CONTENT:
+        case DO_REPORT:
+        case DO_END:
+                (void)a;
+                return;
+        }
+}
+
+static void perform(struct agent *a, const struct effect *fx)
+{
+        struct proc *p;
+
+        switch (fx->kind) {
+        case DO_MAKE_KIT:
+                make_kit(a, fx);
+                return;
+        case DO_LAUNCH:
+                launch(a, fx);
+                return;
+        case DO_SIGNAL:
+                send_signal(a, fx);
+                return;
+        case DO_FORGET:
+                forget(a, fx);
+                return;
+        case DO_REVIVE:
+                if (a->sockets[fx->key] >= 0)
+                        (void)hr_listener_revive(a->sockets[fx->key]);
+                return;
+        case DO_HOLD:
+                hold(a, fx);
+                return;
+        case DO_CLOSE:
+                close_socket(a, fx);
+                return;
+        case DO_SILENCE:
+                if (a->sockets[fx->key] >= 0)
+                        (void)hr_listener_silence(a->sockets[fx->key]);
+                return;
+        case DO_VALIDATE:
+                validate_start(a, fx->epoch);
+                return;
+        case DO_WATCH_CONTENT:
+                watch_content(a, fx->epoch, (int)fx->value);
+                return;
+        case DO_REPORT:
+                report(a, fx);
+                return;
+        case DO_END:
+                stop_all(a, (int)fx->value);
+                return;
+        case DO_TAKE:
+        case DO_REPLY:
+        case DO_LOOK:
+        case DO_WATCH_LISTENERS:
+        case DO_FAIL_HEALTHCHECK:
+        case DO_PASS_HEALTHCHECK:
+        case DO_DRAIN_LISTENERS:
+        case DO_SAMPLE:
+                p = agent_proc(a, fx->epoch);
+                if (p)
+                        perform_on_proc(a, p, fx);
+                return;
+        }
+}
+
+/* ---- the road --------------------------------------------------------------------------------------- */
+
+/* Effects may only be performed when the state that names them is stored: the next agent repeats them from there. */
+static void store(struct agent *a)
+{
+        static uint8_t image[IMAGE_BYTES_MAX];
+        size_t n = image_write(&a->s, image, sizeof(image));
+        int r = n == 0 ? -ENOBUFS : state_store(a->state, image, n);
+
+        if (r < 0)
+                log_event(LOG_ERR, "state.not-stored", F_STR("error", strerror(-r)),
+                          F_STR("then", "a restart of the agent would go on from an older state"));
+}
+
+static void one_step(struct agent *a, const struct succession_input *in)
+{
+        static struct effects fx;
+        struct effects *out = &fx;
+
+        out->n = 0;
+        succession_step(&a->s, &a->limits, in, clock_now(), out);
+        agent_perform(a, out);
+}
+
+void agent_perform(struct agent *a, struct effects *out)
+{
+        store(a);
+        for (size_t i = 0; i < out->n; i++)
+                perform(a, &out->list[i]);
+}
+
+void agent_feed(struct agent *a, const struct succession_input *in)
+{
+        if (a->feeding) { /* an effect that answers on the spot: no pointers in it, it can wait */
+                agent_queue(a, *in);
+                return;
+        }
+        a->feeding = true;
+        if (in)
+                one_step(a, in);
+        for (size_t i = 0; i < a->queued; i++) {
+                struct succession_input next = a->queue[i];
+
+                one_step(a, &next);
+        }
+        a->queued = 0;
+        a->feeding = false;
+        agent_arm(a);
+        if (a->control)
+                control_changed(a->control);
+}
+
+void agent_arm(struct agent *a)
+{
+        struct mono next = succession_next(&a->s);
+        struct mono now = clock_now();
+
+        ev_timer_stop(a->loop, &a->clock);
+        if (mono_is_never(next))
+                return;
+        ev_now_update(a->loop);
+        ev_timer_set(&a->clock, mono_before(now, next) ? (double)(next.ns - now.ns) / 1e9 : 0., 0.);
+        ev_timer_start(a->loop, &a->clock);
+}
+
+static void on_clock(struct ev_loop *loop, ev_timer *w, int revents)
+{
+        (void)loop;
+        (void)revents;
+        agent_feed(w->data, &(struct succession_input){ .event = ON_CLOCK });
+}
+
+/* ---- the keeper speaks ------------------------------------------------------------------------------ */
+
+/* Nobody reaps and nobody holds sockets any more: a proxy that lives on would be nobody's. */
+static void keeper_is_gone(struct agent *a)
+{
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (a->procs[i].used && a->procs[i].pidfd >= 0)
+                        (void)syscall(SYS_pidfd_send_signal, a->procs[i].pidfd, SIGKILL, NULL, 0);
+        log_event(LOG_ERR, "keeper.gone", F_STR("then", "every proxy was killed; start baton again"));
+        log_flush();
+        exit(1);
+}
+
+void agent_exited(struct agent *a, const struct wire_job *job)
+{
+        if (job->job >= WIRE_JOB_HELPER) {
+                validate_ended(a, job);
+                return;
+        }
+        if (!succession_find(&a->s, job->job)) {
+                (void)keeper_link_ack_exit(a->link, job->job);
+                return;
+        }
+        report_exit(a, job);
+        agent_feed(a, &(struct succession_input){ .event = ON_EXIT, .epoch = job->job, .exit_code = job->code,
+                                                  .exit_status = job->status, .exited = { job->exited_ns } });
+}
+
+static void on_user_signal(struct agent *a, const struct wire_signal *s)
+{
+        if (s->signo == SIGUSR1) {
+                for (size_t i = 0; i < GENERATIONS_MAX; i++) {
+                        struct proc *p = &a->procs[i];
+                        const struct epoch *e = p->used ? succession_find(&a->s, p->epoch) : NULL;
+
+                        if (e && (e->state == EPOCH_SERVING || e->state == EPOCH_DRAINING) && p->pidfd >= 0)
+                                (void)syscall(SYS_pidfd_send_signal, p->pidfd, SIGUSR1, NULL, 0);
+                }
+                return;
+        }
+        if (s->signo == SIGHUP) {
+                log_event(LOG_WARNING, "upgrade.refused", F_STR("reason", "not in this version"),
+                          F_STR("then", "the proxy goes on as it is"));
+                return;
+        }
+        agent_feed(a, &(struct succession_input){ .event = ON_STOP, .value = s->stop_count });
+}
+
+static void on_keeper(struct ev_loop *loop, ev_io *w, int revents)
+{
+        struct agent *a = w->data;
+        struct keeper_event e;
+        int r;
+
+        (void)loop;
+        (void)revents;
+        while ((r = keeper_link_dispatch(a->link, &e)) == 0) {
+                if (e.type == WIRE_EXITED)
+                        agent_exited(a, &e.job);
+                else if (e.type == WIRE_SIGNAL)
+                        on_user_signal(a, &e.signal);
+        }
+        if (r < 0)
+                keeper_is_gone(a);
+}
+
+/* A request to the keeper may have brought news along: the descriptor will not say so again. */
+static void on_prepare(struct ev_loop *loop, ev_prepare *w, int revents)
+{
+        struct agent *a = w->data;
+
+        (void)revents;
+        if (keeper_link_pending(a->link))
+                ev_feed_event(loop, &a->keeper_io, EV_READ);
+}
+
+static void on_heartbeat(struct ev_loop *loop, ev_timer *w, int revents)
+{
+        (void)loop;
+        (void)w;
+        (void)revents;
+        (void)keeper_link_rearm(WIRE_HEARTBEAT_FD);
+}
+
+void agent_watch(struct agent *a)
+{
+        ev_init(&a->clock, on_clock);
+        a->clock.data = a;
+        ev_io_init(&a->keeper_io, on_keeper, keeper_link_fd(a->link), EV_READ);
+        a->keeper_io.data = a;
+        ev_io_start(a->loop, &a->keeper_io);
+        ev_prepare_init(&a->keeper_news, on_prepare);
+        a->keeper_news.data = a;
+        ev_prepare_start(a->loop, &a->keeper_news);
+        ev_timer_init(&a->heartbeat, on_heartbeat, 0., WIRE_REARM_MS / 1e3);
+        ev_timer_start(a->loop, &a->heartbeat);
+        (void)keeper_link_rearm(WIRE_HEARTBEAT_FD);
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of the agent's shell share: the loop and everything that hangs on it. Private to agent/.
+ *
+ * The one road: a callback finds its object, names the event and calls agent_feed(); that takes the time once, lets
+ * succession_step() decide, stores the new state, and only then performs the effects. What an effect brings at once
+ * (a process number, a failure) comes back as a queued event, never by recursion.
+ */
+#pragma once
+
+#include <ev.h>
+
+#include "agent/admin.h"
+#include "agent/bootstrap.h"
+#include "agent/control.h"
+#include "agent/keeper/wire.h"
+#include "agent/keeper_link.h"
+#include "agent/key_name.h"
+#include "agent/kit.h"
+#include "agent/options.h"
+#include "agent/proxy_args.h"
+#include "agent/state.h"
+#include "agent/succession.h"
+#include "hotrestart/hotrestart.h"
+
+struct agent;
+struct look_run;
+
+/* What we hold of one generation: its process, the sockets of the protocol, what is being asked. */
+struct proc {
+        struct agent *agent;
+        bool used;
+        uint64_t epoch;
+        uint64_t base_id;
+        int pid;
+        int pidfd;
+        int parent_fd, child_fd, udp_fd; /* -1: none */
+        ev_io parent_io, child_io;
+        struct sockaddr_un replies_to; /* the child-role name of the proxy */
+        struct hr_child child;
+        bool child_used;      /* something was asked: the queue may hold answers to a predecessor of ours */
+        bool drain_owed;      /* DrainListeners could not be sent yet */
+        struct look_run *look;
+        bool look_again;      /* asked for while one is under way */
+        char version[64];     /* as its admin says; "" until it has said it */
+        char *listeners;      /* last answer of /listeners */
+        size_t listeners_bytes;
+        struct admin_request *sampling, *watching, *ordering, *asking;
+};
+
+struct agent {
+        struct ev_loop *loop;
+        const struct options *options;
+        struct proxy_args args;
+        struct kit_maker kits;
+        char run_dir[256];
+        struct wire_facts keeper;
+        struct keeper_link *link;
+        struct state_file *state;
+        struct admin *admin;
+        struct control *control;
+        struct succession_limits limits;
+        struct succession s;
+        struct proc procs[GENERATIONS_MAX];
+        int sockets[KEYS_MAX];       /* by the escrow's index; -1 */
+        int looked[KEYS_MAX];        /* what the look under judgement brought; -1 */
+        struct bootstrap facts;      /* of the content facts_origin */
+        uint64_t facts_origin;
+        bool facts_known;
+        bool validate_running;
+        uint64_t validate_job, validate_epoch;
+        uint64_t jobs;               /* helper jobs so far */
+        int validate_out, validate_pidfd;
+        ev_timer validate_timer;
+        bool feeding;
+        struct succession_input queue[128];
+        size_t queued;
+        ev_io keeper_io;
+        ev_prepare keeper_news;
+        ev_timer clock;
+        ev_timer heartbeat;
+        ev_stat content;
+        ev_timer content_settle;
+        char *content_baseline;
+        size_t content_baseline_bytes;
+        bool content_watched;
+        int64_t unix_start_s;        /* told to every proxy as the original start */
+        char started[40];
+        char last_reason[512];
+        char rejected[512];          /* the proxy's own words */
+        bool said_ready;
+};
+
+/* agent.c */
+void agent_feed(struct agent *a, const struct succession_input *in); /* NULL: only what is queued */
+void agent_queue(struct agent *a, struct succession_input in);       /* from within an effect; no pointers in it */
+void agent_perform(struct agent *a, struct effects *out);            /* stores first */
+void agent_arm(struct agent *a);
+void agent_watch(struct agent *a);
+void agent_exited(struct agent *a, const struct wire_job *job);
+struct proc *agent_proc(struct agent *a, uint64_t epoch); /* or NULL */
+
+/* broker.c: the protocol with one generation */
+void proc_open(struct agent *a, uint64_t epoch, uint64_t base_id, int parent_fd, int child_fd, int udp_fd);
+void proc_close(struct proc *p);
+void proc_listen(struct proc *p); /* start reading its requests */
+void proc_take(struct proc *p);
+void proc_reply(struct proc *p, enum owed_kind kind, uint32_t key);
+void proc_drain_listeners(struct proc *p);
+bool proc_waits_for_reply(const struct proc *p);
+
+/* look.c: one look at a generation: harvest and admin facts; watching /listeners; samples */
+void look_start(struct proc *p);
+void look_abort(struct proc *p);
+void look_read(struct proc *p); /* replies may have come */
+void look_watch_listeners(struct proc *p);
+void look_sample(struct proc *p);
+void look_order(struct proc *p, const char *path); /* POST without caring for the answer */
+
+/* start.c */
+void start_clean(struct agent *a); /* nobody runs any more: remove what only a living instance needs */
+
+/* status.c */
+void status_write(void *userdata, struct json_writer *w);
+bool status_ready(void *userdata, char *reason, size_t n);
+bool status_live(void *userdata, char *reason, size_t n);
+void status_metrics(void *userdata, struct metrics_writer *w);

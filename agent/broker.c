@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The protocol with one generation, as its parent and as its child: reads requests and names them as events, sends what
+ * the succession decided. Decides nothing and remembers nothing that the succession does not.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "agent/agent.h"
+#include "agent/cleanup.h"
+#include "agent/log.h"
+
+enum { REQUESTS_A_ROUND = 64, QUEUE_SAMPLES_MAX = KEYS_MAX };
+
+/* How long the accept queues are when the proxy says DrainListeners: the gate wants to see them move afterwards. */
+static size_t sample_queues(struct agent *a, uint64_t epoch, struct look_key *ret)
+{
+        size_t n = 0;
+
+        for (uint32_t i = 0; i < a->s.escrow.n; i++) {
+                const struct escrow_key *k = &a->s.escrow.keys[i];
+
+                if (k->asked_by != epoch || !k->passed || a->sockets[i] < 0)
+                        continue;
+                ret[n] = (struct look_key){ .key = i };
+                if (hr_listener_queue(a->sockets[i], &ret[n].waiting) < 0)
+                        ret[n].waiting = UINT32_MAX; /* not known: any later figure counts as shorter */
+                n++;
+        }
+        return n;
+}
+
+static void request_arrived(struct proc *p, const struct hr_message *m)
+{
+        static struct look_key queues[QUEUE_SAMPLES_MAX];
+        struct look look = { .keys = queues };
+        struct succession_input in = { .event = ON_REQUEST, .epoch = p->epoch, .request = m->type, .key = &m->key };
+
+        if (m->type == HR_DRAIN_LISTENERS) {
+                look.n = sample_queues(p->agent, p->epoch, queues);
+                in.look = &look;
+        }
+        log_event(LOG_DEBUG, "protocol.request", F_UINT("epoch", p->epoch), F_STR("request", hr_type_name(m->type)),
+                  F_STR("url", m->type == HR_PASS_LISTEN_SOCKET ? m->key.url : ""), F_UINT("worker", m->key.worker));
+        agent_feed(p->agent, &in);
+}
+
+static void on_request_readable(struct ev_loop *loop, ev_io *w, int revents)
+{
+        struct proc *p = w->data;
+        uint64_t epoch = p->epoch;
+        struct hr_message m;
+        struct sockaddr_un peer;
+
+        (void)loop;
+        (void)revents;
+        for (int i = 0; i < REQUESTS_A_ROUND && p->used && p->epoch == epoch; i++) {
+                int r = hr_peek(p->parent_fd, &m, &peer);
+
+                if (r == HR_GARBAGE) {
+                        log_event(LOG_WARNING, "protocol.garbage", F_UINT("epoch", p->epoch));
+                        continue;
+                }
+                if (r != 0)
+                        return;
+                request_arrived(p, &m);
+        }
+}
+
+static void on_reply_readable(struct ev_loop *loop, ev_io *w, int revents)
+{
+        (void)loop;
+        (void)revents;
+        look_read(w->data);
+}
+
+void proc_open(struct agent *a, uint64_t epoch, uint64_t base_id, int parent_fd, int child_fd, int udp_fd)
+{
+        struct proc *p = agent_proc(a, epoch);
+        char path[HR_PATH_MAX + 1];
+        struct sockaddr_un envoy;
+
+        for (size_t i = 0; !p && i < GENERATIONS_MAX; i++)
+                if (!a->procs[i].used)
+                        p = &a->procs[i];
+        if (!p)
+                return; /* cannot be: there are as many slots as generations */
+        if (p->used)
+                proc_close(p);
+        *p = (struct proc){ .agent = a, .used = true, .epoch = epoch, .base_id = base_id, .pidfd = -1,
+                            .parent_fd = parent_fd, .child_fd = child_fd, .udp_fd = udp_fd };
+        if (parent_fd < 0)
+                return;
+        if (kit_socket_path(a->run_dir, epoch, path, sizeof(path)) < 0 ||
+            hr_name(path, base_id, hr_index(epoch + 1), HR_ROLE_PARENT, &envoy) < 0 ||
+            hr_name(path, base_id, hr_index(epoch + 1), HR_ROLE_CHILD, &p->replies_to) < 0)
+                return; /* cannot be: the kit was made with the same names */
+        hr_child_init(&p->child, child_fd, &envoy);
+        ev_io_init(&p->parent_io, on_request_readable, parent_fd, EV_READ);
+        ev_io_init(&p->child_io, on_reply_readable, child_fd, EV_READ);
+        p->parent_io.data = p;
+        p->child_io.data = p;
+}
+
+void proc_listen(struct proc *p)
+{
+        if (p->parent_fd < 0)
+                return;
+        ev_io_start(p->agent->loop, &p->parent_io);
+        ev_io_start(p->agent->loop, &p->child_io);
+}
+
+void proc_close(struct proc *p)
+{
+        struct admin_request **requests[] = { &p->sampling, &p->watching, &p->ordering, &p->asking };
+
+        look_abort(p);
+        for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++)
+                if (*requests[i])
+                        admin_cancel(TAKE(*requests[i]));
+        if (p->parent_fd >= 0) {
+                ev_io_stop(p->agent->loop, &p->parent_io);
+                ev_io_stop(p->agent->loop, &p->child_io);
+                hr_child_done(&p->child);
+        }
+        close_fd(&p->parent_fd);
+        close_fd(&p->child_fd);
+        close_fd(&p->udp_fd);
+        close_fd(&p->pidfd);
+        free(p->listeners);
+        *p = (struct proc){ .pidfd = -1, .parent_fd = -1, .child_fd = -1, .udp_fd = -1 };
+}
+
+void proc_take(struct proc *p)
+{
+        if (p->parent_fd >= 0)
+                (void)hr_take(p->parent_fd);
+}
+
+void proc_reply(struct proc *p, enum owed_kind kind, uint32_t key)
+{
+        struct agent *a = p->agent;
+        struct hr_message m = { .type = HR_REPLY_UNRECOGNIZED, .fd = -1 };
+        int pass = -1;
+        int r;
+
+        switch (kind) {
+        case OWED_NOTHING:
+                return;
+        case OWED_SHUTDOWN_ADMIN:
+                m.type = HR_REPLY_SHUTDOWN_ADMIN;
+                m.start_time_unix_s = (uint64_t)a->unix_start_s;
+                m.enable_reuse_port_default = true; /* or the sockets of the other workers would be stranded */
+                break;
+        case OWED_PASS:
+                m.type = HR_REPLY_PASS;
+                if (key != NO_KEY && a->sockets[key] >= 0)
+                        m.fd = pass = a->sockets[key];
+                break;
+        case OWED_STATS:
+                m.type = HR_REPLY_STATS;
+                break;
+        case OWED_UNRECOGNIZED:
+                break;
+        }
+        if (p->parent_fd < 0)
+                return;
+        r = hr_send(p->parent_fd, &p->replies_to, &m, pass);
+        if (r != 0)
+                log_event(LOG_WARNING, "protocol.reply-failed", F_UINT("epoch", p->epoch), F_STR("reply", hr_type_name(m.type)),
+                          F_STR("error", r == HR_NO_PEER       ? "the proxy is gone"
+                                         : r == HR_WOULD_BLOCK ? "the proxy does not read its replies"
+                                                               : strerror(-r)));
+}
+
+void proc_drain_listeners(struct proc *p)
+{
+        struct hr_message m = { .type = HR_DRAIN_LISTENERS, .fd = -1 };
+        int r;
+
+        if (p->parent_fd < 0)
+                return;
+        look_abort(p);
+        /* Needs no answer, so it may go past a sync that is under way. */
+        r = hr_send(p->child_fd, &p->child.envoy, &m, -1);
+        p->drain_owed = r == HR_WOULD_BLOCK;
+        if (r != 0 && r != HR_WOULD_BLOCK)
+                log_event(LOG_WARNING, "protocol.drain-failed", F_UINT("epoch", p->epoch),
+                          F_STR("error", r == HR_NO_PEER ? "the proxy is gone" : strerror(-r)));
+}
+
+/*
+ * Does the proxy's main thread wait for an answer? It blocks in recvmsg() for nothing else. The kernel says "running" for
+ * a thread that has been woken and has not run yet, so an answer that was sent just now is not taken for a missing one.
+ */
+bool proc_waits_for_reply(const struct proc *p)
+{
+        struct hr_message m;
+        struct sockaddr_un peer;
+        char path[64], text[128];
+
+        if (p->parent_fd < 0 || p->pid <= 0 || hr_peek(p->parent_fd, &m, &peer) != HR_NOTHING)
+                return false;
+        (void)snprintf(path, sizeof(path), "/proc/%d/syscall", p->pid);
+        for (int tries = 0; tries < 50; tries++) {
+                CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
+                ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+                if (n <= 0)
+                        return true; /* not allowed to look: an answer too many is the lesser risk than a hang */
+                text[n] = '\0';
+                if (strncmp(text, "running", 7) != 0)
+                        return strtol(text, NULL, 10) == SYS_recvmsg;
+                (void)nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+        }
+        return false;
+}

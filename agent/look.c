@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One look at a generation: every key it asked for is harvested, its admin socket is asked for the facts of the gate, and
+ * when all of it is there (or 2 s have passed) one event says what was seen. Also the small questions to the admin: has
+ * the list of listeners changed, what is in flight.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/agent.h"
+#include "agent/cleanup.h"
+#include "agent/in_flight.h"
+#include "agent/json.h"
+#include "agent/log.h"
+
+enum { LOOK_MS = 2000, ADMIN_MS = 2000, ORDER_MS = 5000, RETRY_MS = 5, PAGE_BYTES_MAX = 16 * 1024 * 1024 };
+
+struct look_run {
+        struct proc *proc;
+        bool harvest_done, harvest_failed;
+        bool synced;
+        size_t n, asked, answered;
+        struct admin_request *facts_request, *listeners_request;
+        bool facts_known, listeners_known;
+        struct listener_facts facts;
+        char *listed; /* JSON of /listeners */
+        size_t listed_bytes;
+        ev_timer timeout, retry;
+        struct look_key keys[KEYS_MAX];
+        int fds[KEYS_MAX];
+};
+
+/* ---- /listeners ------------------------------------------------------------------------------------- */
+
+static bool address_is(const struct json *doc, json_node address, const struct hr_key *k)
+{
+        json_node socket = json_get(doc, address, "socket_address");
+        json_node pipe = json_get(doc, address, "pipe");
+        char text[HR_URL_BYTES], ip[128];
+        int64_t port = 0;
+        const char *rest = strstr(k->url, "://");
+
+        if (!rest)
+                return false;
+        rest += 3;
+        if (pipe != JSON_NONE)
+                return json_string(doc, json_get(doc, pipe, "path"), text, sizeof(text)) == 0 && strcmp(rest, text) == 0;
+        if (socket == JSON_NONE || json_string(doc, json_get(doc, socket, "address"), ip, sizeof(ip)) != 0)
+                return false;
+        (void)json_int(doc, json_get(doc, socket, "port_value"), &port);
+        (void)snprintf(text, sizeof(text), strchr(ip, ':') ? "[%s]:%" PRId64 : "%s:%" PRId64, ip, port);
+        return strcmp(rest, text) == 0;
+}
+
+static bool is_listed(const struct json *doc, const struct hr_key *k)
+{
+        json_node all = json_get(doc, JSON_ROOT, "listener_statuses");
+
+        for (size_t i = 0; i < json_size(doc, all); i++) {
+                json_node one = json_at(doc, all, i);
+                json_node more = json_get(doc, one, "additional_local_addresses");
+
+                if (address_is(doc, json_get(doc, one, "local_address"), k))
+                        return true;
+                for (size_t j = 0; j < json_size(doc, more); j++)
+                        if (address_is(doc, json_at(doc, more, j), k))
+                                return true;
+        }
+        return false;
+}
+
+/* Which keys /listeners names: those of the look, and the held ones that nobody asked for again. */
+static bool mark_listed(struct look_run *run, struct look_key *keys, size_t n)
+{
+        struct json doc;
+        struct json_error error;
+
+        if (!run->listed || json_parse(run->listed, run->listed_bytes, &doc, &error) != 0)
+                return false;
+        for (size_t i = 0; i < n; i++)
+                keys[i].listed = is_listed(&doc, &run->proc->agent->s.escrow.keys[keys[i].key].key);
+        json_done(&doc);
+        return true;
+}
+
+/* ---- the run ---------------------------------------------------------------------------------------- */
+
+/* What the bootstrap itself says. Read once for each content: a large one takes a while. */
+static void know_content(struct agent *a, const struct epoch *e)
+{
+        CLEANUP(free_ptr) char *text = NULL;
+        char path[512];
+        size_t n = 0;
+
+        if (a->facts_known && a->facts_origin == e->origin)
+                return;
+        bootstrap_done(&a->facts);
+        a->facts_known = true;
+        a->facts_origin = e->origin;
+        if (a->args.config_path && kit_snapshot_path(&a->kits, e->number, path, sizeof(path)) == 0)
+                (void)kit_read_file(path, &text, &n);
+        bootstrap_read(text, n, a->args.config_yaml, a->args.config_path, &a->facts);
+}
+
+static void run_free(struct look_run *run)
+{
+        struct agent *a = run->proc->agent;
+
+        ev_timer_stop(a->loop, &run->timeout);
+        ev_timer_stop(a->loop, &run->retry);
+        if (run->facts_request)
+                admin_cancel(TAKE(run->facts_request));
+        if (run->listeners_request)
+                admin_cancel(TAKE(run->listeners_request));
+        for (size_t i = 0; i < run->n; i++)
+                close_fd(&run->fds[i]);
+        free(run->listed);
+        free(run);
+}
+
+void look_abort(struct proc *p)
+{
+        p->look_again = false;
+        if (p->look)
+                run_free(TAKE(p->look));
+}
+
+/* Held keys that the generation never asked for belong to the judgement too: were they removed, or are they late? */
+static size_t add_unasked(struct look_run *run)
+{
+        const struct escrow *e = &run->proc->agent->s.escrow;
+        size_t n = run->n;
+
+        for (uint32_t i = 0; i < e->n && n < KEYS_MAX; i++)
+                if (e->keys[i].inode && e->keys[i].asked_by != run->proc->epoch)
+                        run->keys[n++] = (struct look_key){ .key = i };
+        return n;
+}
+
+static void ask_version(struct proc *p);
+
+static void run_finish(struct look_run *run)
+{
+        struct proc *p = run->proc;
+        struct agent *a = p->agent;
+        uint64_t epoch = p->epoch;
+        bool again = p->look_again;
+        size_t n = add_unasked(run);
+        struct look look = {
+                .keys = run->keys,
+                .n = n,
+                .statics = (const char (*)[HR_URL_BYTES])a->facts.urls,
+                .n_statics = a->facts.n_urls,
+                .lds = bootstrap_listeners_from_outside(&a->facts),
+                .harvest_failed = run->harvest_failed || !run->harvest_done,
+                .admin_answered = run->facts_known,
+                .lds_answered = run->facts.lds_answers > 0,
+                .create_failures = run->facts.create_failures,
+        };
+
+        look.listeners_known = mark_listed(run, run->keys, n);
+        for (size_t i = 0; i < run->n; i++)
+                a->looked[run->keys[i].key] = TAKE_FD(run->fds[i]);
+        p->look = NULL;
+        p->look_again = false;
+        ev_timer_stop(a->loop, &run->timeout);
+        agent_feed(a, &(struct succession_input){ .event = ON_LOOK, .epoch = epoch, .look = &look });
+        for (size_t i = 0; i < run->n; i++)
+                close_fd(&a->looked[run->keys[i].key]); /* what was not kept */
+        run_free(run);
+        p = agent_proc(a, epoch);
+        if (!p)
+                return;
+        ask_version(p);
+        if (again && !p->look)
+                look_start(p);
+}
+
+static void run_check(struct look_run *run)
+{
+        if ((run->harvest_done || run->harvest_failed) && !run->facts_request && !run->listeners_request)
+                run_finish(run);
+}
+
+static void ask_more(struct look_run *run)
+{
+        struct proc *p = run->proc;
+        struct agent *a = p->agent;
+
+        while (!p->child.syncing && run->asked < run->n) {
+                struct hr_message m = { .type = HR_PASS_LISTEN_SOCKET, .fd = -1,
+                                        .key = a->s.escrow.keys[run->keys[run->asked].key].key };
+                int r = hr_child_ask(&p->child, &m);
+
+                if (r == HR_WOULD_BLOCK && p->child.outstanding > 0)
+                        return; /* its answers bring us back */
+                if (r == HR_WOULD_BLOCK) {
+                        ev_timer_again(a->loop, &run->retry);
+                        return;
+                }
+                if (r != 0) {
+                        run->harvest_failed = true;
+                        return;
+                }
+                p->child_used = true;
+                run->asked++;
+        }
+}
+
+static void answer_came(struct look_run *run, const struct hr_message *m, int fd)
+{
+        struct look_key *k;
+
+        if (run->answered >= run->asked) { /* nobody asked for it */
+                close_fd(&fd);
+                return;
+        }
+        k = &run->keys[run->answered];
+        run->fds[run->answered] = fd;
+        run->answered++;
+        if (m->type != HR_REPLY_PASS || fd < 0)
+                return;
+        if (hr_listener_inode(fd, &k->inode) < 0)
+                k->inode = 0;
+        if (hr_listener_queue(fd, &k->waiting) < 0)
+                k->waiting = 0;
+}
+
+void look_read(struct proc *p)
+{
+        struct hr_message m;
+        int fd, r;
+
+        while (p->used && (r = hr_child_read(&p->child, &m, &fd)) != HR_NOTHING) {
+                if (r == HR_GARBAGE)
+                        continue;
+                if (r < 0)
+                        break;
+                if (p->look)
+                        answer_came(p->look, &m, fd);
+                else
+                        close_fd(&fd);
+        }
+        if (!p->used || !p->look)
+                return;
+        ask_more(p->look);
+        p->look->harvest_done = !p->child.syncing && p->look->answered == p->look->n;
+        run_check(p->look);
+}
+
+static void on_retry(struct ev_loop *loop, ev_timer *w, int revents)
+{
+        struct look_run *run = w->data;
+
+        (void)revents;
+        ev_timer_stop(loop, w);
+        look_read(run->proc);
+}
+
+static void on_timeout(struct ev_loop *loop, ev_timer *w, int revents)
+{
+        struct look_run *run = w->data;
+
+        (void)loop;
+        (void)revents;
+        run_finish(run);
+}
+
+static void on_facts(void *userdata, int status, const char *body, size_t n)
+{
+        struct look_run *run = userdata;
+
+        run->facts_request = NULL;
+        run->facts_known = status == 200;
+        if (run->facts_known)
+                listener_facts_read(body, n, &run->facts);
+        run_check(run);
+}
+
+static void on_listed(void *userdata, int status, const char *body, size_t n)
+{
+        struct look_run *run = userdata;
+
+        run->listeners_request = NULL;
+        if (status == 200) {
+                run->listed = strndup(body, n);
+                run->listed_bytes = run->listed ? n : 0;
+        }
+        run_check(run);
+}
+
+static void ask_admin(struct look_run *run, bool lds)
+{
+        struct proc *p = run->proc;
+        char path[HR_PATH_MAX + 16];
+
+        if (kit_admin_path(p->agent->run_dir, p->epoch, path, sizeof(path)) < 0)
+                return;
+        (void)admin_request(p->agent->admin, path, "GET", LISTENER_FACTS_QUERY, ADMIN_MS, PAGE_BYTES_MAX, on_facts, run,
+                            &run->facts_request);
+        if (lds)
+                (void)admin_request(p->agent->admin, path, "GET", "/listeners?format=json", ADMIN_MS, PAGE_BYTES_MAX,
+                                    on_listed, run, &run->listeners_request);
+}
+
+void look_start(struct proc *p)
+{
+        struct agent *a = p->agent;
+        struct epoch *e = succession_find(&a->s, p->epoch);
+        struct look_run *run;
+
+        if (p->look) {
+                p->look_again = true;
+                return;
+        }
+        if (!e || p->parent_fd < 0)
+                return;
+        know_content(a, e);
+        run = calloc(1, sizeof(*run));
+        if (!run)
+                return; /* the next look comes by itself */
+        run->proc = p;
+        for (uint32_t i = 0; i < a->s.escrow.n; i++)
+                if (a->s.escrow.keys[i].asked_by == p->epoch)
+                        run->keys[run->n++] = (struct look_key){ .key = i };
+        for (size_t i = 0; i < run->n; i++)
+                run->fds[i] = -1;
+        ev_timer_init(&run->timeout, on_timeout, LOOK_MS / 1e3, 0.);
+        ev_timer_init(&run->retry, on_retry, 0., RETRY_MS / 1e3);
+        run->timeout.data = run;
+        run->retry.data = run;
+        ev_timer_start(a->loop, &run->timeout);
+        p->look = run;
+        /* Answers to a dead agent, or to a look that ran out of time, must not be taken for ours. */
+        if ((!p->child_used || p->child.outstanding > 0) && !p->child.syncing && hr_child_sync(&p->child) == HR_NO_PEER)
+                run->harvest_failed = true;
+        ask_admin(run, bootstrap_listeners_from_outside(&a->facts));
+        ask_more(run);
+        /* Never finished from here: we are inside an effect. The loop comes back at once. */
+        ev_timer_set(&run->retry, 0., RETRY_MS / 1e3);
+        ev_timer_start(a->loop, &run->retry);
+}
+
+/* ---- its version ------------------------------------------------------------------------------------ */
+
+/* "sha/1.40.0/Clean/RELEASE/BoringSSL" */
+static void on_server_info(void *userdata, int status, const char *body, size_t n)
+{
+        struct proc *p = userdata;
+        struct json doc;
+        struct json_error error;
+        char text[128] = "", *start, *end;
+
+        p->asking = NULL;
+        if (status != 200 || json_parse(body, n, &doc, &error) != 0)
+                return;
+        (void)json_string(&doc, json_get(&doc, JSON_ROOT, "version"), text, sizeof(text));
+        json_done(&doc);
+        start = strchr(text, '/');
+        end = start ? strchr(start + 1, '/') : NULL;
+        if (end)
+                (void)snprintf(p->version, sizeof(p->version), "%.*s", (int)(end - start - 1), start + 1);
+}
+
+static void ask_version(struct proc *p)
+{
+        char path[HR_PATH_MAX + 16];
+
+        if (*p->version || p->asking || kit_admin_path(p->agent->run_dir, p->epoch, path, sizeof(path)) < 0)
+                return;
+        (void)admin_request(p->agent->admin, path, "GET", "/server_info", ADMIN_MS, PAGE_BYTES_MAX, on_server_info, p,
+                            &p->asking);
+}
+
+/* ---- small questions -------------------------------------------------------------------------------- */
+
+static void on_watched(void *userdata, int status, const char *body, size_t n)
+{
+        struct proc *p = userdata;
+        bool changed = false;
+
+        p->watching = NULL;
+        if (status == 200) {
+                changed = !p->listeners || p->listeners_bytes != n || memcmp(p->listeners, body, n) != 0;
+                free(p->listeners);
+                p->listeners = malloc(n ? n : 1);
+                p->listeners_bytes = p->listeners ? n : 0;
+                if (p->listeners)
+                        memcpy(p->listeners, body, n);
+        }
+        agent_feed(p->agent, &(struct succession_input){ .event = ON_LISTENERS, .epoch = p->epoch, .value = changed });
+}
+
+void look_watch_listeners(struct proc *p)
+{
+        char path[HR_PATH_MAX + 16];
+
+        if (p->watching || kit_admin_path(p->agent->run_dir, p->epoch, path, sizeof(path)) < 0)
+                return;
+        (void)admin_request(p->agent->admin, path, "GET", "/listeners?format=json", ADMIN_MS, PAGE_BYTES_MAX, on_watched, p,
+                            &p->watching);
+}
+
+static void on_sampled(void *userdata, int status, const char *body, size_t n)
+{
+        struct proc *p = userdata;
+        struct succession_input in = { .event = ON_SAMPLE, .epoch = p->epoch, .in_flight = -1, .connections = -1 };
+        struct in_flight f;
+
+        p->sampling = NULL;
+        if (p->drain_owed)
+                proc_drain_listeners(p);
+        if (status == 200) {
+                in_flight_read(body, n, &f);
+                in.in_flight = f.active;
+                in.connections = f.connections;
+                in.requests_total = f.requests_total;
+        }
+        agent_feed(p->agent, &in);
+}
+
+void look_sample(struct proc *p)
+{
+        char path[HR_PATH_MAX + 16];
+
+        if (p->sampling || p->parent_fd < 0 || kit_admin_path(p->agent->run_dir, p->epoch, path, sizeof(path)) < 0)
+                return;
+        (void)admin_request(p->agent->admin, path, "GET", IN_FLIGHT_QUERY, ADMIN_MS, PAGE_BYTES_MAX, on_sampled, p,
+                            &p->sampling);
+}
+
+static void on_ordered(void *userdata, int status, const char *body, size_t n)
+{
+        struct proc *p = userdata;
+
+        (void)body;
+        (void)n;
+        p->ordering = NULL;
+        if (status != 200)
+                log_event(LOG_NOTICE, "admin.order-failed", F_UINT("epoch", p->epoch), F_INT("status", status));
+}
+
+void look_order(struct proc *p, const char *path)
+{
+        char socket[HR_PATH_MAX + 16];
+
+        if (p->parent_fd < 0 || kit_admin_path(p->agent->run_dir, p->epoch, socket, sizeof(socket)) < 0)
+                return;
+        if (p->ordering)
+                admin_cancel(TAKE(p->ordering));
+        (void)admin_request(p->agent->admin, socket, "POST", path, ORDER_MS, PAGE_BYTES_MAX, on_ordered, p, &p->ordering);
+}

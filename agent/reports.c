@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/* See reports.h. Says, never does. */
+#include "agent/reports.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "agent/clock.h"
+#include "agent/log.h"
+
+static const char *why_of(const struct epoch *e, char *buf, size_t size)
+{
+        if (!e || e->exit_code == 0)
+                (void)snprintf(buf, size, "%s", "unknown");
+        else if (e->exit_code == CLD_EXITED)
+                (void)snprintf(buf, size, "exit:%d", e->exit_status);
+        else
+                (void)snprintf(buf, size, "signal:%s", sigabbrev_np(e->exit_status) ? sigabbrev_np(e->exit_status) : "?");
+        return buf;
+}
+
+void report_exit(struct agent *a, const struct wire_job *job)
+{
+        if (job->error == 0)
+                return;
+        (void)snprintf(a->last_reason, sizeof(a->last_reason), "cannot execute %s: %s", a->args.program, strerror((int)job->error));
+        log_event(LOG_ERR, "launch.failed", F_UINT("epoch", job->job), F_STR("error", a->last_reason),
+                  F_STR("do", "check the path and the permissions of the proxy"));
+}
+
+static void exited(struct agent *a, const struct effect *fx)
+{
+        const struct epoch *e = succession_find(&a->s, fx->epoch);
+        bool wanted = a->s.stops == 0 && a->s.end == END_NOT;
+        char why[64], wait[48] = "no more";
+        int64_t up_ms = e && !mono_is_never(e->launched) ? (e->exited_ns - e->launched.ns) / 1000000 : 0;
+
+        (void)why_of(e, why, sizeof(why));
+        if (fx->arg >= 0)
+                (void)snprintf(wait, sizeof(wait), "relaunch in %" PRId64 " ms", fx->arg);
+        if (wanted)
+                (void)snprintf(a->last_reason, sizeof(a->last_reason), "epoch %" PRIu64 " ended (%s) after %" PRId64 " ms%s",
+                               fx->epoch, why, up_ms, e && mono_is_never(e->accepted) ? ", before it accepted connections" : "");
+        log_event(wanted ? LOG_WARNING : LOG_NOTICE, "epoch.exited", F_UINT("epoch", fx->epoch), F_INT("pid", e ? e->pid : 0),
+                  F_STR("reason", why), F_INT("up_ms", up_ms), F_BOOL("accepted", e && !mono_is_never(e->accepted)),
+                  F_INT("tokens", a->s.backoff.tokens), F_STR("then", wanted ? wait : "as asked"));
+}
+
+static void accepted(struct agent *a, const struct effect *fx)
+{
+        const struct epoch *e = succession_find(&a->s, fx->epoch);
+        int64_t start_ms = e && !mono_is_never(e->launched) ? (e->accepted.ns - e->launched.ns) / 1000000 : 0;
+
+        log_event(LOG_NOTICE, "epoch.accepted", F_UINT("epoch", fx->epoch), F_INT("pid", e ? e->pid : 0),
+                  F_INT("start_ms", start_ms), F_INT("gap_us", fx->arg < 0 ? -1 : fx->arg / 1000),
+                  F_UINT("held", a->s.escrow.n));
+        *a->last_reason = '\0';
+        if (!a->said_ready) /* systemd waits for it once */
+                (void)keeper_link_notify(a->link, "READY=1\nSTATUS=serving");
+        a->said_ready = true;
+}
+
+static void removed(struct agent *a, const struct effect *fx)
+{
+        const struct hr_key *k = &a->s.escrow.keys[fx->key].key;
+
+        log_event(LOG_NOTICE, "socket.removed", F_UINT("epoch", fx->epoch), F_STR("url", k->url), F_UINT("worker", k->worker),
+                  F_STR("then", "closed: the proxy does not listen there any more"));
+}
+
+static void not_accepting(const struct effect *fx, const char *event)
+{
+        log_event(LOG_WARNING, event, F_UINT("epoch", fx->epoch), F_STR("reason", look_lack_text((enum look_lack)fx->arg)),
+                  F_STR("then", "baton goes on waiting; what connects is kept in the accept queue"));
+}
+
+void report(struct agent *a, const struct effect *fx)
+{
+        enum report_kind kind = (enum report_kind)fx->value;
+        const char *name = report_name(kind);
+
+        switch (kind) {
+        case REPORT_LAUNCHED:
+                log_event(LOG_NOTICE, name, F_UINT("epoch", fx->epoch), F_INT("pid", fx->arg));
+                return;
+        case REPORT_ACCEPTED:
+                accepted(a, fx);
+                return;
+        case REPORT_EXITED:
+                exited(a, fx);
+                return;
+        case REPORT_READY_LATE:
+        case REPORT_NOT_ACCEPTING:
+                not_accepting(fx, name);
+                return;
+        case REPORT_WAITING:
+                log_event(LOG_NOTICE, name, F_INT("wait_ms", fx->arg), F_UINT("n", a->s.backoff.n),
+                          F_INT("tokens", a->s.backoff.tokens), F_STR("do", "a change of the config ends the wait"));
+                return;
+        case REPORT_EXHAUSTED:
+                log_event(LOG_ERR, name, F_INT("launches", fx->arg), F_STR("reason", a->last_reason),
+                          F_STR("then", a->limits.wait_exhausted ? "ports refuse until the config changes"
+                                                                 : "ports closed, baton ends with status 1"));
+                return;
+        case REPORT_REJECTED:
+                (void)snprintf(a->last_reason, sizeof(a->last_reason), "the proxy rejects its config or arguments: %s", a->rejected);
+                log_event(LOG_ERR, name, F_UINT("epoch", fx->epoch), F_STR("file", a->args.config_path ? a->args.config_path : ""),
+                          F_STR("reason", a->rejected),
+                          F_STR("then", a->limits.wait_exhausted ? "waits for the file to change" : "baton ends with status 2"));
+                return;
+        case REPORT_CLEAN_EXIT:
+                log_event(LOG_NOTICE, name, F_UINT("epoch", fx->epoch), F_STR("then", "the proxy ended as asked by somebody else: baton ends too"));
+                return;
+        case REPORT_SILENCED:
+                log_event(LOG_WARNING, name, F_INT("hold_ms", a->limits.hold_ms),
+                          F_STR("then", "nothing has served for the hold time: ports refuse until the proxy is back"));
+                return;
+        case REPORT_STOPPING:
+                log_event(LOG_NOTICE, name, F_INT("times", fx->arg), F_INT("timeout_ms", a->limits.stop_timeout_ms));
+                return;
+        case REPORT_DRAIN_OVERRUN:
+                log_event(LOG_WARNING, name, F_UINT("epoch", fx->epoch), F_INT("in_flight", fx->arg),
+                          F_STR("then", "SIGTERM: what is still in flight is cut"));
+                return;
+        case REPORT_KILLED:
+                log_event(LOG_WARNING, name, F_UINT("epoch", fx->epoch), F_STR("then", "SIGKILL: it did not end in time"));
+                return;
+        case REPORT_CREATE_FAILURES:
+                log_event(LOG_WARNING, name, F_UINT("epoch", fx->epoch), F_INT("listeners", fx->arg),
+                          F_STR("do", "see the proxy's log: these listeners do not accept"));
+                return;
+        case REPORT_TOO_MANY_KEYS:
+                log_event(LOG_WARNING, name, F_UINT("epoch", fx->epoch), F_INT("limit", fx->arg),
+                          F_STR("then", "further listeners work, but do not survive a crash"));
+                return;
+        case REPORT_REMOVED:
+                removed(a, fx);
+                return;
+        case REPORT_STOPPED:
+                log_event(LOG_NOTICE, name, F_INT("status", fx->arg), F_STR("reason", a->last_reason));
+                return;
+        case REPORT_REVIVED:
+        case REPORT_DRAINING:
+        case REPORT_DRAINED:
+        case REPORT_CONTENT_CHANGED:
+        case REPORT_UNREADY:
+        case REPORT_READY_AGAIN:
+                log_event(LOG_NOTICE, name, F_UINT("epoch", fx->epoch));
+                return;
+        }
+}

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/* What the control and status servers say about the instance: built from the state, nothing else. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "agent/cleanup.h"
+#include "agent/clock.h"
+#include "agent/json.h"
+#include "agent/metrics/metrics.h"
+
+/* A moment of the monotonic clock as wall time, by what both clocks say now. */
+static const char *wall_of(int64_t mono_ns, char *buf, size_t size)
+{
+        int64_t ago_ns = clock_now().ns - mono_ns;
+        struct timespec ts;
+        struct tm tm;
+        time_t s;
+
+        (void)clock_gettime(CLOCK_REALTIME, &ts);
+        s = ts.tv_sec - (time_t)(ago_ns / 1000000000);
+        if (!gmtime_r(&s, &tm) || strftime(buf, size, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+                buf[0] = '\0';
+        return buf;
+}
+
+static uint64_t rss_bytes(int pid)
+{
+        char path[48];
+        unsigned long long size = 0, resident = 0;
+        FILE *f;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/statm", pid);
+        f = fopen(path, "re");
+        if (!f)
+                return 0;
+        if (fscanf(f, "%llu %llu", &size, &resident) != 2)
+                resident = 0;
+        (void)fclose(f);
+        return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static const char *base_name(const char *path)
+{
+        const char *slash = strrchr(path, '/');
+
+        return slash ? slash + 1 : path;
+}
+
+static void number_or_null(struct json_writer *w, const char *key, int64_t value)
+{
+        json_key(w, key);
+        if (value < 0)
+                json_null(w);
+        else
+                json_int_value(w, value);
+}
+
+static void write_epoch(struct agent *a, struct json_writer *w, const struct epoch *e)
+{
+        const struct proc *p = agent_proc(a, e->number);
+        char text[512];
+        struct mono now = clock_now();
+        bool timed = e->state == EPOCH_DRAINING || e->state == EPOCH_STOPPING;
+
+        json_begin_object(w);
+        json_key(w, "epoch"), json_uint_value(w, e->number);
+        json_key(w, "pid"), json_int_value(w, e->pid);
+        json_key(w, "state"), json_string_value(w, epoch_state_name(e->state));
+        json_key(w, "version"), json_string_value(w, p ? p->version : "");
+        json_key(w, "started"), json_string_value(w, mono_is_never(e->launched) ? "" : wall_of(e->launched.ns, text, sizeof(text)));
+        json_key(w, "config");
+        json_string_value(w, a->args.config_path && kit_snapshot_path(&a->kits, e->number, text, sizeof(text)) == 0 ? base_name(text) : "");
+        number_or_null(w, "connections", e->connections);
+        number_or_null(w, "in_flight", e->in_flight);
+        json_key(w, "rss_bytes"), json_uint_value(w, rss_bytes(e->pid));
+        number_or_null(w, "deadline", timed && !mono_is_never(e->deadline) && mono_before(now, e->deadline)
+                                              ? mono_ms_between(now, e->deadline) : -1);
+        json_key(w, "weight"), json_null(w);
+        json_end_object(w);
+}
+
+static void write_epochs(struct agent *a, struct json_writer *w)
+{
+        json_key(w, "epochs");
+        json_begin_array(w);
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (epoch_alive(&a->s.epochs[i]))
+                        write_epoch(a, w, &a->s.epochs[i]);
+        json_end_array(w);
+}
+
+/* One line an address: how many workers have it, how many of their sockets are held. */
+static void write_listeners(struct agent *a, struct json_writer *w)
+{
+        const struct escrow *e = &a->s.escrow;
+
+        json_key(w, "listeners");
+        json_begin_array(w);
+        for (uint32_t i = 0; i < e->n; i++) {
+                unsigned workers = 0, held = 0;
+                bool told = e->keys[i].asked_by == NO_EPOCH && !e->keys[i].inode;
+
+                for (uint32_t j = 0; j < e->n; j++) {
+                        if (strcmp(e->keys[j].key.url, e->keys[i].key.url) != 0 || strcmp(e->keys[j].key.netns, e->keys[i].key.netns) != 0)
+                                continue;
+                        told |= j < i;
+                        workers += e->keys[j].asked_by != NO_EPOCH || e->keys[j].inode;
+                        held += e->keys[j].inode != 0;
+                }
+                if (told)
+                        continue;
+                json_begin_object(w);
+                json_key(w, "address"), json_string_value(w, e->keys[i].key.url);
+                if (*e->keys[i].key.netns)
+                        json_key(w, "network_namespace"), json_string_value(w, e->keys[i].key.netns);
+                json_key(w, "workers"), json_uint_value(w, workers);
+                json_key(w, "held"), json_uint_value(w, held);
+                json_key(w, "silenced"), json_bool_value(w, e->keys[i].silenced);
+                json_end_object(w);
+        }
+        json_end_array(w);
+}
+
+static void write_last(struct agent *a, struct json_writer *w)
+{
+        static const char *const kinds[] = { [LAST_NONE] = "", [LAST_START] = "start", [LAST_CRASH] = "crash" };
+        const struct last_change *l = &a->s.last;
+        char text[64];
+
+        json_key(w, "last");
+        if (l->kind == LAST_NONE) {
+                json_null(w);
+                return;
+        }
+        json_begin_object(w);
+        json_key(w, "kind"), json_string_value(w, kinds[l->kind]);
+        json_key(w, "from");
+        if (l->kind == LAST_CRASH)
+                json_uint_value(w, l->from);
+        else
+                json_null(w);
+        json_key(w, "to"), json_uint_value(w, l->to);
+        json_key(w, "result"), json_string_value(w, l->committed ? "committed" : "pending");
+        json_key(w, "reason"), json_string_value(w, a->last_reason);
+        json_key(w, "gap_ms");
+        if (l->gap_ns < 0)
+                json_null(w);
+        else
+                json_double_value(w, (double)l->gap_ns / 1e6);
+        json_key(w, "at"), json_string_value(w, wall_of(l->at_ns, text, sizeof(text)));
+        json_end_object(w);
+}
+
+static void write_people(struct agent *a, struct json_writer *w)
+{
+        struct mono now = clock_now();
+        struct backoff b = a->s.backoff;
+
+        backoff_refill(&b, &a->limits.backoff, now);
+        json_key(w, "keeper"), json_begin_object(w);
+        json_key(w, "pid"), json_int_value(w, a->keeper.keeper_pid);
+        json_end_object(w);
+        json_key(w, "agent"), json_begin_object(w);
+        json_key(w, "pid"), json_int_value(w, getpid());
+        json_key(w, "version"), json_string_value(w, BATON_VERSION);
+        json_key(w, "started"), json_string_value(w, a->started);
+        json_key(w, "starts"), json_uint_value(w, a->keeper.agent_starts);
+        json_end_object(w);
+        json_key(w, "tokens"), json_begin_object(w);
+        json_key(w, "left"), json_int_value(w, b.tokens);
+        json_key(w, "max"), json_int_value(w, a->limits.backoff.tokens);
+        json_end_object(w);
+        json_key(w, "retry"), json_begin_object(w);
+        json_key(w, "n"), json_uint_value(w, b.n);
+        number_or_null(w, "in_ms", mono_is_never(a->s.relaunch_at)         ? -1
+                                   : mono_before(now, a->s.relaunch_at) ? mono_ms_between(now, a->s.relaunch_at)
+                                                                        : 0);
+        json_end_object(w);
+}
+
+void status_write(void *userdata, struct json_writer *w)
+{
+        struct agent *a = userdata;
+        const char *reason;
+        bool ready = succession_ready(&a->s, &reason);
+
+        json_begin_object(w);
+        json_key(w, "name"), json_string_value(w, options_str(a->options, a->options->name));
+        json_key(w, "state"), json_string_value(w, succession_state_name(&a->s));
+        json_key(w, "ready"), json_bool_value(w, ready);
+        json_key(w, "reason"), json_string_value(w, *a->last_reason && !ready ? a->last_reason : reason);
+        json_key(w, "paused"), json_bool_value(w, false);
+        json_key(w, "stale"), json_begin_array(w), json_end_array(w);
+        json_key(w, "run_dir"), json_string_value(w, a->run_dir);
+        write_people(a, w);
+        write_epochs(a, w);
+        write_listeners(a, w);
+        write_last(a, w);
+        json_end_object(w);
+}
+
+bool status_ready(void *userdata, char *reason, size_t n)
+{
+        struct agent *a = userdata;
+        const char *text;
+        bool ready = succession_ready(&a->s, &text);
+
+        (void)snprintf(reason, n, "%s", text);
+        return ready;
+}
+
+bool status_live(void *userdata, char *reason, size_t n)
+{
+        struct agent *a = userdata;
+        bool live = a->s.backoff.tokens > 0 && a->s.end == END_NOT;
+
+        (void)snprintf(reason, n, "%s", live ? "" : a->s.end != END_NOT ? "ending" : "no retry tokens left");
+        return live;
+}
+
+static void generations(struct agent *a, struct metrics_writer *w)
+{
+        for (uint32_t state = EPOCH_KIT; state <= EPOCH_STOPPING; state++) {
+                unsigned n = 0;
+
+                for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                        n += a->s.epochs[i].state == state;
+                if (state != EPOCH_KIT)
+                        metrics_value(w, "baton_generations", "state", epoch_state_name(state), n);
+        }
+}
+
+void status_metrics(void *userdata, struct metrics_writer *w)
+{
+        struct agent *a = userdata;
+        unsigned held = 0;
+
+        for (uint32_t i = 0; i < a->s.escrow.n; i++)
+                held += a->s.escrow.keys[i].inode != 0;
+        metrics_family(w, "baton_build_info", "gauge", "The version of baton that runs.");
+        metrics_value(w, "baton_build_info", "version", BATON_VERSION, 1);
+        metrics_family(w, "baton_ready", "gauge", "1 while a generation serves and no stop or drain was asked for.");
+        metrics_value(w, "baton_ready", NULL, NULL, succession_ready(&a->s, NULL));
+        metrics_family(w, "baton_generations", "gauge", "Generations of the proxy by state.");
+        generations(a, w);
+        metrics_family(w, "baton_retry_tokens", "gauge", "Relaunches that are left.");
+        metrics_value(w, "baton_retry_tokens", NULL, NULL, a->s.backoff.tokens);
+        metrics_family(w, "baton_proxy_exits_total", "counter", "Ends of the proxy by reason.");
+        metrics_value(w, "baton_proxy_exits_total", "reason", "clean", (double)a->s.exits_clean);
+        metrics_value(w, "baton_proxy_exits_total", "reason", "error", (double)a->s.exits_error);
+        metrics_value(w, "baton_proxy_exits_total", "reason", "signal", (double)a->s.exits_signal);
+        metrics_family(w, "baton_handovers_total", "counter", "Changes of the serving generation.");
+        metrics_value2(w, "baton_handovers_total", "kind", "crash", "result", "committed", (double)a->s.crashes_recovered);
+        metrics_family(w, "baton_handover_gap_seconds", "gauge", "Time without an acceptor in the last handover.");
+        metrics_value(w, "baton_handover_gap_seconds", NULL, NULL, a->s.last.gap_ns < 0 ? 0 : (double)a->s.last.gap_ns / 1e9);
+        metrics_family(w, "baton_agent_restarts_total", "counter", "Times the agent was replaced.");
+        metrics_value(w, "baton_agent_restarts_total", NULL, NULL, a->keeper.agent_starts > 0 ? a->keeper.agent_starts - 1 : 0);
+        metrics_family(w, "baton_held_sockets", "gauge", "Listen sockets that survive the proxy.");
+        metrics_value(w, "baton_held_sockets", NULL, NULL, held);
+}

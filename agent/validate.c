@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/* See validate.h. */
+#include "agent/validate.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/cleanup.h"
+#include "agent/log.h"
+
+enum { VALIDATE_MS = 10000, OUTPUT_BYTES = 64 * 1024 };
+
+static void names_of(uint64_t job, char kit[48], char out[48])
+{
+        (void)snprintf(kit, 48, "kit/%" PRIu64, job);
+        (void)snprintf(out, 48, "out/%" PRIu64, job);
+}
+
+/* Skips "[time][pid][level][name] [file:line] " in front of a log line. */
+static const char *skip_prefix(const char *line, size_t n)
+{
+        const char *p = line;
+
+        while (p < line + n && *p == '[') {
+                const char *close = memchr(p, ']', (size_t)(line + n - p));
+
+                if (!close)
+                        break;
+                p = close + 1;
+                if (p < line + n && *p == ' ')
+                        p++;
+        }
+        return p;
+}
+
+static bool complains(const char *line, size_t n)
+{
+        static const char *const signs[] = { "][critical]", "][error]", "PARSE ERROR", "error initializing" };
+
+        for (size_t i = 0; i < sizeof(signs) / sizeof(signs[0]); i++)
+                if (memmem(line, n, signs[i], strlen(signs[i])))
+                        return true;
+        return false;
+}
+
+/* The proxy's own words: the first line that complains, else the last line there is. */
+static void own_words(const char *text, char *ret, size_t size)
+{
+        const char *best = NULL;
+        size_t best_bytes = 0;
+
+        for (const char *line = text; *line;) {
+                size_t n = strcspn(line, "\n");
+
+                if (n > 0) {
+                        best = line;
+                        best_bytes = n;
+                        if (complains(line, n))
+                                break;
+                }
+                line += n + (line[n] == '\n');
+        }
+        if (!best) {
+                (void)snprintf(ret, size, "%s", "it gives no reason");
+                return;
+        }
+        (void)snprintf(ret, size, "%.*s", (int)(best_bytes - (size_t)(skip_prefix(best, best_bytes) - best)), skip_prefix(best, best_bytes));
+}
+
+static void finish(struct agent *a, bool rejected)
+{
+        uint64_t epoch = a->validate_epoch;
+        const char *names[2];
+        char kit[48], out[48];
+
+        names_of(a->validate_job, kit, out);
+        names[0] = kit;
+        names[1] = out;
+        (void)keeper_link_drop(a->link, names, 2);
+        close_fd(&a->validate_out);
+        close_fd(&a->validate_pidfd);
+        ev_timer_stop(a->loop, &a->validate_timer);
+        a->validate_running = false;
+        agent_feed(a, &(struct succession_input){ .event = ON_VALIDATED, .epoch = epoch, .value = rejected });
+}
+
+static void on_timeout(struct ev_loop *loop, ev_timer *w, int revents)
+{
+        struct agent *a = w->data;
+
+        (void)loop;
+        (void)revents;
+        if (a->validate_pidfd >= 0)
+                (void)pidfd_send_signal(a->validate_pidfd, SIGKILL, NULL, 0);
+        log_event(LOG_WARNING, "validate.timeout", F_UINT("epoch", a->validate_epoch));
+        finish(a, false);
+}
+
+void validate_start(struct agent *a, uint64_t epoch)
+{
+        CLEANUP(close_fd) int record = -1;
+        struct wire_job job;
+        char kit[48], out[48];
+        const char *names[] = { kit, out };
+        int fds[2], r;
+
+        if (a->validate_running)
+                return;
+        a->validate_job = WIRE_JOB_HELPER + (uint64_t)getpid() * 65536 + ++a->jobs; /* not one of a dead agent's */
+        a->validate_epoch = epoch;
+        names_of(a->validate_job, kit, out);
+        a->validate_out = memfd_create("validate", MFD_CLOEXEC);
+        r = a->validate_out < 0 ? -errno : kit_validate_record(&a->kits, epoch, out, &record);
+        if (r == 0) {
+                fds[0] = record;
+                fds[1] = a->validate_out;
+                r = keeper_link_hold(a->link, names, fds, 2);
+        }
+        if (r == 0)
+                r = keeper_link_launch(a->link, a->validate_job, kit, &job, &a->validate_pidfd);
+        if (r < 0) {
+                log_event(LOG_WARNING, "validate.failed", F_UINT("epoch", epoch), F_STR("error", strerror(-r)));
+                close_fd(&a->validate_out);
+                agent_queue(a, (struct succession_input){ .event = ON_VALIDATED, .epoch = epoch });
+                return;
+        }
+        a->validate_running = true;
+        ev_init(&a->validate_timer, on_timeout);
+        a->validate_timer.data = a;
+        ev_timer_set(&a->validate_timer, VALIDATE_MS / 1e3, 0.);
+        ev_timer_start(a->loop, &a->validate_timer);
+}
+
+void validate_ended(struct agent *a, const struct wire_job *job)
+{
+        static char text[OUTPUT_BYTES + 1];
+        bool rejected = job->code == CLD_EXITED && job->status != 0;
+        ssize_t n;
+
+        (void)keeper_link_ack_exit(a->link, job->job);
+        if (!a->validate_running || job->job != a->validate_job)
+                return;
+        n = pread(a->validate_out, text, OUTPUT_BYTES, 0);
+        text[n > 0 ? n : 0] = '\0';
+        if (job->error)
+                (void)snprintf(a->rejected, sizeof(a->rejected), "cannot execute %s: %s", a->args.program, strerror((int)job->error));
+        else if (rejected)
+                own_words(text, a->rejected, sizeof(a->rejected));
+        finish(a, rejected);
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * While nothing may be launched: tell (ON_CONTENT) when the config on disk differs from a baseline in its bytes. This is not
+ * the watching of a serving instance: it runs only during a wait.
+ */
+#pragma once
+
+#include "agent/agent.h"
+
+enum { WATCH_OFF = 0, WATCH_SINCE_SNAPSHOT = 1, WATCH_SINCE_NOW = 2 };
+
+void watch_content(struct agent *a, uint64_t epoch, int how);
