@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""check_includes.py ROOT: the direction of dependencies and the purity of what decides.
+
+- A PURE file (pure.txt) and the header of the same name include no header that does I/O.
+- A library (hotrestart, certs, shm) includes neither agent/ nor another library nor an event loop.
+- tests/ may look everywhere; nobody looks into tests/ but tests.
+"""
+import pathlib
+import re
+import sys
+
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
+LIBRARIES = ("hotrestart", "certs", "shm")
+IMPURE = re.compile(
+    r"^(unistd|stdio|fcntl|poll|time|pthread|threads|dirent|spawn|netdb|ev|syslog)\.h$"
+    r"|^(sys|arpa|net|netinet|linux|openssl|systemd|curl|event2|ncurses|inotifytools)/"
+    r"|^(microhttpd|yaml|jsmn|libev)\.h$"
+)
+# sockaddr_un is a value like any other; integer widths of ssize_t and uid_t too.
+TYPES_ONLY = {"sys/types.h", "sys/un.h", "sys/socket.h", "netinet/in.h"}
+# snprintf() into a buffer is pure, but the header brings files along: only where text must be made.
+STDIO_ALLOWED = {"agent/key_name.c", "hotrestart/names.c", "hotrestart/keys.c", "hotrestart/message.c"}
+
+
+def includes(path):
+    return [name for _, name in INCLUDE.findall(path.read_text())]
+
+
+def pure_findings(root):
+    for line in (root / "tests/checks/pure.txt").read_text().splitlines():
+        name = line.strip()
+        if not name or name.startswith("#") or not (root / name).exists():
+            continue
+        for path in (root / name, (root / name).with_suffix(".h")):
+            if not path.exists():
+                continue
+            for header in includes(path):
+                if header == "stdio.h" and name in STDIO_ALLOWED:
+                    continue
+                if IMPURE.search(header) and header not in TYPES_ONLY:
+                    yield f"{path.relative_to(root)}: is PURE and includes <{header}>"
+
+
+def library_findings(root):
+    for library in LIBRARIES:
+        others = tuple(f"{x}/" for x in LIBRARIES if x != library) + ("agent/", "tests/")
+        for path in sorted((root / library).rglob("*.[ch]")):
+            for header in includes(path):
+                if header.startswith(others):
+                    yield f"{path.relative_to(root)}: a library includes \"{header}\""
+                if header in ("ev.h", "event.h", "uv.h", "libev/ev.h"):
+                    yield f"{path.relative_to(root)}: a library includes an event loop, <{header}>"
+
+
+def product_findings(root):
+    for path in sorted((root / "agent").rglob("*.[ch]")):
+        for header in includes(path):
+            if header.startswith("tests/"):
+                yield f"{path.relative_to(root)}: the product includes \"{header}\""
+
+
+def main():
+    root = pathlib.Path(sys.argv[1]).resolve()
+    findings = [*pure_findings(root), *library_findings(root), *product_findings(root)]
+    for finding in findings:
+        print(finding)
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
