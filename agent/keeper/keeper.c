@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The keeper: PID 1 of a container or the main process of a service. It forks, reaps and holds descriptors, and
+ * keeps an agent alive that decides everything else. It parses nothing from outside, allocates nothing once it
+ * runs, and has one thread: what cannot fail here need not be recovered from.
+ */
+#include "agent/keeper/keeper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static const int taken_signals[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGCHLD };
+static const int harmless_signals[] = { SIGPIPE, SIGUSR2, SIGALRM }; /* would end us, and everything with us */
+
+static struct keeper keeper;
+
+struct mono keeper_now(void)
+{
+        struct timespec t;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &t);
+        return (struct mono){ (int64_t)t.tv_sec * 1000000000 + t.tv_nsec };
+}
+
+/* ---- start -------------------------------------------------------------------------------------------- */
+
+/* A daemon may be started with 0, 1 and 2 closed: then our own descriptors would become its output. */
+static int fill_standard_fds(struct keeper *k)
+{
+        int fd;
+
+        do {
+                fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+        } while (fd >= 0 && fd <= STDERR_FILENO && fcntl(fd, F_SETFD, 0) == 0);
+        k->null_fd = fd;
+        return fd < 0 ? -errno : 0;
+}
+
+/* Whatever else was inherited is nobody's business but ours; close_range() knows the flag since Linux 5.11. */
+static void keep_fds_to_ourselves(uint64_t nofile_soft)
+{
+        const unsigned close_range_cloexec = 1U << 2;
+
+        if (syscall(SYS_close_range, 3U, ~0U, close_range_cloexec) == 0)
+                return;
+        for (int fd = 3; fd < 65536 && (uint64_t)fd < nofile_soft; fd++)
+                (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+static void raise_nofile(struct keeper *k)
+{
+        struct rlimit l;
+
+        if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+                return;
+        k->nofile_soft = l.rlim_cur;
+        k->nofile_hard = l.rlim_max;
+        l.rlim_cur = l.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &l);
+}
+
+static bool has_terminal(void)
+{
+        int fd = open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
+
+        if (fd >= 0)
+                (void)close(fd);
+        return fd >= 0;
+}
+
+static int take_signals(struct keeper *k)
+{
+        const struct sigaction plain = { .sa_handler = SIG_DFL }, ignore = { .sa_handler = SIG_IGN };
+        struct sigaction hup;
+        bool nohup = sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler == SIG_IGN && (k->flags & WIRE_TERMINAL);
+        sigset_t set;
+
+        sigemptyset(&set);
+        for (size_t i = 0; i < sizeof(taken_signals) / sizeof(*taken_signals); i++) {
+                if (taken_signals[i] == SIGHUP && nohup)
+                        continue; /* a blocked signal is never ignored */
+                sigaddset(&set, taken_signals[i]);
+                (void)sigaction(taken_signals[i], &plain, NULL); /* an ignored SIGCHLD would reap for us */
+        }
+        for (size_t i = 0; i < sizeof(harmless_signals) / sizeof(*harmless_signals); i++)
+                (void)sigaction(harmless_signals[i], &ignore, NULL);
+        if (sigprocmask(SIG_SETMASK, &set, NULL) < 0)
+                return -errno;
+        k->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+        return k->signal_fd < 0 ? -errno : 0;
+}
+
+/* A bad NOTIFY_SOCKET is no reason not to serve. */
+static void take_notify_socket(struct keeper *k)
+{
+        const char *path = getenv("NOTIFY_SOCKET");
+        size_t n = path ? strlen(path) : 0;
+
+        k->notify_fd = -1;
+        if (n < 2 || n >= sizeof(k->notify.sun_path) || (*path != '/' && *path != '@'))
+                return;
+        k->notify.sun_family = AF_UNIX;
+        memcpy(k->notify.sun_path, path, n + 1);
+        k->notify_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + (*path == '/'));
+        if (*path == '@')
+                k->notify.sun_path[0] = 0;
+        k->notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (k->notify_fd >= 0)
+                k->flags |= WIRE_NOTIFIES;
+}
+
+static long number(const char *text)
+{
+        char *end;
+        long n;
+
+        if (!text || *text < '0' || *text > '9')
+                return -1;
+        errno = 0;
+        n = strtol(text, &end, 10);
+        return *end || errno ? -1 : n;
+}
+
+static void take_listen_fds(struct keeper *k)
+{
+        long pid = number(getenv("LISTEN_PID")), n = number(getenv("LISTEN_FDS"));
+        char name[32];
+
+        if (pid != k->pid || n <= 0)
+                return;
+        for (int i = 0; i < n && i < TABLE_MAX / 2; i++) {
+                if (fcntl(3 + i, F_GETFD) < 0)
+                        break; /* promised, but not there: those behind it would have wrong numbers */
+                (void)snprintf(name, sizeof(name), "inherited/%d", i);
+                if (table_put(&k->table, name, 3 + i) < 0)
+                        break;
+                k->inherited++;
+        }
+}
+
+static void clean_environment(void)
+{
+        static const char *const ours[] = { "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID",
+                                            "LISTEN_FDNAMES", "LISTEN_PIDFDID" };
+
+        for (size_t i = 0; i < sizeof(ours) / sizeof(*ours); i++)
+                (void)unsetenv(ours[i]);
+}
+
+static int share_errors(struct keeper *k)
+{
+        void *p = mmap(NULL, (JOBS_MAX + 1) * sizeof(*k->errors), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+        if (p == MAP_FAILED)
+                return -errno;
+        k->errors = p;
+        return 0;
+}
+
+/* Inherited descriptors are named before any of ours is opened, so that ours cannot be taken for them. */
+static int start(struct keeper *k, const char **ret_step)
+{
+        int r;
+
+        k->pid = getpid();
+        k->started = keeper_now();
+        k->talk.fd = -1;
+        k->talk.retry_at = MONO_NEVER;
+        k->stop.timeout_ms = STOP_TIMEOUT_MS;
+        k->stop.deadline = MONO_NEVER;
+        k->agent.start_at = k->started;
+        k->agent.kill_at = MONO_NEVER;
+        k->agent.idle_since = k->started;
+        k->flags = has_terminal() ? WIRE_TERMINAL : 0;
+        raise_nofile(k);
+        keep_fds_to_ourselves(k->nofile_soft);
+        take_listen_fds(k);
+        *ret_step = "open /dev/null";
+        r = fill_standard_fds(k);
+        if (r < 0)
+                return r;
+        take_notify_socket(k);
+        clean_environment();
+        *ret_step = "become subreaper";
+        if (k->pid != 1 && prctl(PR_SET_CHILD_SUBREAPER, 1UL, 0UL, 0UL, 0UL) < 0)
+                return -errno;
+        *ret_step = "take the signals";
+        r = take_signals(k);
+        if (r < 0)
+                return r;
+        *ret_step = "make the heartbeat timer";
+        k->heartbeat_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+        if (k->heartbeat_fd < 0)
+                return -errno;
+        *ret_step = "share memory with children";
+        return share_errors(k);
+}
+
+/* ---- the loop ----------------------------------------------------------------------------------------- */
+
+static void reap(struct keeper *k)
+{
+        siginfo_t si;
+
+        for (;;) {
+                si.si_pid = 0;
+                if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG) < 0 || si.si_pid == 0)
+                        return;
+                if (si.si_pid == k->agent.pid)
+                        agent_died(k, si.si_code, si.si_status);
+                else
+                        (void)job_reaped(k, si.si_pid, si.si_code, si.si_status); /* false: an orphan of somebody */
+        }
+}
+
+static void on_signal(struct keeper *k, int signo)
+{
+        switch (signo) {
+        case SIGCHLD:
+                reap(k);
+                return;
+        case SIGUSR1:
+                k->talk.tell_usr1 = true;
+                return;
+        case SIGHUP:
+                if (k->flags & WIRE_TERMINAL)
+                        stop_requested(k, signo);
+                else
+                        k->talk.tell_hup = true;
+                return;
+        default:
+                stop_requested(k, signo);
+                return;
+        }
+}
+
+static void read_signals(struct keeper *k)
+{
+        struct signalfd_siginfo si;
+
+        while (read(k->signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si))
+                on_signal(k, (int)si.ssi_signo);
+}
+
+static int wait_ms(const struct keeper *k)
+{
+        struct mono due = mono_min(mono_min(agent_deadline(k), stop_deadline(k)), k->talk.retry_at);
+        int64_t ms;
+
+        if (mono_is_never(due))
+                return -1;
+        ms = mono_ms_between(keeper_now(), due);
+        return ms < 0 ? 0 : ms > 1000000 ? 1000000 : (int)ms;
+}
+
+static void serve(struct keeper *k)
+{
+        struct pollfd p[] = {
+                { .fd = k->signal_fd, .events = POLLIN },
+                { .fd = k->heartbeat_fd, .events = POLLIN },
+                { .fd = k->talk.fd, .events = talk_events(k) },
+        };
+        struct mono now;
+
+        if (poll(p, 3, wait_ms(k)) < 0)
+                return; /* EINTR by a debugger, or the kernel is short of memory for a moment */
+        if (p[2].revents & POLLIN)
+                talk_read(k); /* what a dying agent said last comes before its death */
+        else if (p[2].revents & (POLLHUP | POLLERR))
+                agent_lost(k);
+        if (p[0].revents)
+                read_signals(k);
+        if (p[1].revents)
+                agent_heartbeat(k);
+        now = keeper_now();
+        agent_tick(k, now);
+        stop_tick(k, now);
+        talk_flush(k);
+}
+
+int keeper_run(const char *agent_path, char **agent_argv)
+{
+        struct keeper *k = &keeper;
+        const char *step = "";
+        int r = start(k, &step);
+
+        if (r < 0) {
+                say("keeper.not-started", "step=\"%s\" error=\"%s\"", step, strerror(-r));
+                return 1;
+        }
+        k->agent_argv = agent_argv;
+        r = agent_open(k, agent_path);
+        if (r < 0) {
+                say("keeper.not-started", "step=\"open the agent\" path=%s error=\"%s\"", agent_path, strerror(-r));
+                return 1;
+        }
+        while (!stop_is_over(k))
+                serve(k);
+        return k->stop.status;
+}
