@@ -43,7 +43,3 @@ endif()
 if(BATON_FUZZ)
         target_compile_options(baton_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
-
-if(BATON_FAULT_POINTS)
-        target_compile_definitions(baton_options INTERFACE BATON_FAULT_POINTS=1)
-endif()
