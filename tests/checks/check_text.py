@@ -21,7 +21,7 @@ NO_TAG = {"packaging/libhotrestart.pc.in"}
 
 
 def tracked(root):
-    out = subprocess.run(["git", "-C", str(root), "ls-files", "-z"], check=True, capture_output=True).stdout
+    out = subprocess.run(["git", "-c", "safe.directory=*", "-C", str(root), "ls-files", "-z"], check=True, capture_output=True).stdout
     return [n for n in out.decode().split("\0") if n]
 
 
