@@ -17,8 +17,8 @@ IMPURE = re.compile(
     r"|^(sys|arpa|net|netinet|linux|openssl|systemd|curl|event2|ncurses|inotifytools)/"
     r"|^(microhttpd|yaml|jsmn|libev)\.h$"
 )
-# sockaddr_un is a value like any other; integer widths of ssize_t and uid_t too.
-TYPES_ONLY = {"sys/types.h", "sys/un.h", "sys/socket.h", "netinet/in.h"}
+# sockaddr_un is a value like any other, and inet_pton() computes one.
+TYPES_ONLY = {"sys/types.h", "sys/un.h", "sys/socket.h", "netinet/in.h", "arpa/inet.h"}
 # snprintf() into a buffer is pure, but the header brings files along: only where text must be made.
 STDIO_ALLOWED = {"agent/key_name.c", "hotrestart/names.c", "hotrestart/key.c", "hotrestart/message.c"}
 
