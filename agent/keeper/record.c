@@ -42,6 +42,8 @@ static bool name_is_sound(struct span s, size_t offset)
 /* Each string has at least its NUL, so a count that lies ends the loop within the record. */
 static bool list_is_sound(struct span s, size_t offset, uint32_t n)
 {
+        if (offset < sizeof(struct launch_record) || offset > s.n)
+                return false; /* an empty list has a place, too */
         for (uint32_t i = 0; i < n; i++) {
                 offset = string_end(s, offset);
                 if (offset == 0)
