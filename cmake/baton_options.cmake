@@ -9,9 +9,8 @@ set(CMAKE_C_STANDARD 11)
 set(CMAKE_C_STANDARD_REQUIRED ON)
 set(CMAKE_C_EXTENSIONS ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
-set(CMAKE_C_FLAGS_RELEASE "-O2 -g -DNDEBUG" CACHE STRING "")
-# assert() states our own mistakes only; they are cheap and stay in a release.
-string(REPLACE "-DNDEBUG" "" CMAKE_C_FLAGS_RELEASE "${CMAKE_C_FLAGS_RELEASE}")
+# No -DNDEBUG: assert() states our own mistakes only; it is cheap and stays in a release.
+set(CMAKE_C_FLAGS_RELEASE "-O2 -g")
 
 include(CheckPIESupported)
 check_pie_supported(OUTPUT_VARIABLE baton_no_pie LANGUAGES C)
