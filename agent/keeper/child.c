@@ -31,14 +31,16 @@ static const char *text(struct launch_view v, uint32_t offset)
         return v.base + offset;
 }
 
-/* A session of its own: a Ctrl-C at the keeper's terminal must not reach it. No signal keeps our dispositions. */
+/* A session of its own: a Ctrl-C at the keeper's terminal must not reach it. Of dispositions exec keeps only the ignored. */
 static void leave_the_keeper(const struct keeper *k)
 {
+        static const int ignored[] = SIGNALS_IGNORED;
         const struct sigaction plain = { .sa_handler = SIG_DFL };
 
         (void)setsid(); /* cannot fail in a process that was just forked */
-        for (int signo = 1; signo < NSIG; signo++)
-                (void)sigaction(signo, &plain, NULL);
+        (void)sigaction(SIGHUP, &plain, NULL);
+        for (size_t i = 0; i < sizeof(ignored) / sizeof(*ignored); i++)
+                (void)sigaction(ignored[i], &plain, NULL);
         (void)dup2(k->null_fd, STDIN_FILENO);
 }
 

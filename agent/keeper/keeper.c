@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 static const int taken_signals[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGCHLD };
-static const int harmless_signals[] = { SIGPIPE, SIGUSR2, SIGALRM }; /* would end us, and everything with us */
+static const int ignored_signals[] = SIGNALS_IGNORED;
 
 static struct keeper keeper;
 
@@ -83,6 +83,10 @@ static bool has_terminal(void)
         return fd >= 0;
 }
 
+/*
+ * No disposition stays as it was inherited: an ignored SIGCHLD would reap for us, any other ignored one would be
+ * handed on to the proxies. nohup on a terminal alone is meant for us.
+ */
 static int take_signals(struct keeper *k)
 {
         const struct sigaction plain = { .sa_handler = SIG_DFL }, ignore = { .sa_handler = SIG_IGN };
@@ -90,15 +94,17 @@ static int take_signals(struct keeper *k)
         bool nohup = sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler == SIG_IGN && (k->flags & WIRE_TERMINAL);
         sigset_t set;
 
+        for (int signo = 1; signo < NSIG; signo++)
+                (void)sigaction(signo, &plain, NULL);
+        for (size_t i = 0; i < sizeof(ignored_signals) / sizeof(*ignored_signals); i++)
+                (void)sigaction(ignored_signals[i], &ignore, NULL);
         sigemptyset(&set);
-        for (size_t i = 0; i < sizeof(taken_signals) / sizeof(*taken_signals); i++) {
-                if (taken_signals[i] == SIGHUP && nohup)
-                        continue; /* a blocked signal is never ignored */
+        for (size_t i = 0; i < sizeof(taken_signals) / sizeof(*taken_signals); i++)
                 sigaddset(&set, taken_signals[i]);
-                (void)sigaction(taken_signals[i], &plain, NULL); /* an ignored SIGCHLD would reap for us */
+        if (nohup) {
+                sigdelset(&set, SIGHUP); /* a blocked signal is never ignored */
+                (void)sigaction(SIGHUP, &ignore, NULL);
         }
-        for (size_t i = 0; i < sizeof(harmless_signals) / sizeof(*harmless_signals); i++)
-                (void)sigaction(harmless_signals[i], &ignore, NULL);
         if (sigprocmask(SIG_SETMASK, &set, NULL) < 0)
                 return -errno;
         k->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -24,6 +24,9 @@
 #include "agent/keeper/wire.h"
 #include "agent/mono.h"
 
+/* Would end the keeper, and everything with it. Its children get them back. */
+#define SIGNALS_IGNORED { SIGPIPE, SIGUSR2, SIGALRM }
+
 enum {
         JOBS_MAX = 512,
         QUICK_DEATHS = 3,         /* so many in a row: the state file may be what kills it */

@@ -48,6 +48,9 @@ Test(keeper_child, a_job_has_a_session_an_empty_input_and_no_descriptor_of_ours)
 
 Test(keeper_child, a_job_has_no_blocked_and_no_ignored_signals)
 {
+        (void)signal(SIGTTOU, SIG_IGN); /* inherited by the keeper */
+        (void)signal(SIGRTMIN + 3, SIG_IGN);
+        (void)signal(SIGHUP, SIG_IGN);
         cr_expect_str_eq(output((struct launch){ .argv = (const char *const[]){ "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status", NULL },
                                                  .path = "/bin/grep", .oom_score_adj = INT32_MIN }),
                          "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
