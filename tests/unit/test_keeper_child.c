@@ -73,7 +73,7 @@ Test(keeper_child, listen_sockets_come_from_three_on_with_their_names)
         const char *listen[] = { "listen/b", "listen/a", "listen/b" };
         const char *names[] = { "bee", "ay", "bee2" };
         const char *environment[] = { "LISTEN_FDS=99", "LISTEN_PID=1", "PATH=/usr/bin:/bin", NULL };
-        struct launch l = SHELL("[ $LISTEN_PID = $$ ] && echo $LISTEN_FDS $LISTEN_FDNAMES; ls /proc/$$/fd | tr '\\n' ' ';"
+        struct launch l = SHELL("[ $LISTEN_PID = $$ ] && echo $LISTEN_FDS $LISTEN_FDNAMES; ls /proc/$$/fd;"
                                 "stat -L -c %i /proc/$$/fd/3 /proc/$$/fd/4 /proc/$$/fd/5");
         char expect[256];
         int fds[20];
@@ -93,7 +93,7 @@ Test(keeper_child, listen_sockets_come_from_three_on_with_their_names)
         l.listen = listen;
         l.listen_names = names;
         l.n_listen = 3;
-        (void)snprintf(expect, sizeof(expect), "3 bee:ay:bee2\n0 1 2 3 4 5 %llu\n%llu\n%llu\n", (unsigned long long)rig_inode(fds[1]),
+        (void)snprintf(expect, sizeof(expect), "3 bee:ay:bee2\n0\n1\n2\n3\n4\n5\n%llu\n%llu\n%llu\n", (unsigned long long)rig_inode(fds[1]),
                        (unsigned long long)rig_inode(fds[0]), (unsigned long long)rig_inode(fds[1]));
         cr_expect_str_eq(rig_output(&a, 1, l), expect);
         rig_agent_done(&a);
