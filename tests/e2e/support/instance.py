@@ -20,6 +20,7 @@ from .envoys import NEWEST, ROOT, envoy
 MARK = "BATON_TEST_MARK"
 SHM = pathlib.Path("/dev/shm")
 WAIT_S = 30
+QUIET = ("--concurrency", "2", "--log-level", "warning")
 
 
 def build_dir():
@@ -106,7 +107,7 @@ class Baton:
         self.expected_exit = 0
         self._log = open(self.log_path, "ab")
         self._segments_before = segments()
-        self._events, self._events_read, self._events_rest = [], 0, b""
+        self._events, self._events_read, self._events_rest, self._last_seq = [], 0, b"", 0
 
     # ---- starting ------------------------------------------------------------------------------------------
 
@@ -130,7 +131,7 @@ class Baton:
                                         stderr=stderr or self._log, cwd=self.dir, preexec_fn=preexec_fn)
         return self
 
-    def run(self, proxy=None, config=None, *, options=(), proxy_args=("--concurrency", "2"), wait=True, env=None,
+    def run(self, proxy=None, config=None, *, options=(), proxy_args=QUIET, wait=True, env=None,
             prefix=(), preexec_fn=None, **config_fields):
         """A real Envoy under baton. Without a config: one listener, or Config(**config_fields)."""
         self.config = config or Config(**config_fields)
@@ -179,15 +180,26 @@ class Baton:
     # ---- events --------------------------------------------------------------------------------------------
 
     def _read_events(self):
+        path = self.run_dir / "events"
         try:
-            with open(self.run_dir / "events", "rb") as f:
+            if path.stat().st_size < self._events_read:  # it was copied to events.1 and cut
+                self._events_read, self._events_rest = 0, b""
+                self._take_events((self.run_dir / "events.1").read_bytes())
+            with open(path, "rb") as f:
                 f.seek(self._events_read)
                 data = f.read()
         except FileNotFoundError:
             return
         self._events_read += len(data)
-        *lines, self._events_rest = (self._events_rest + data).split(b"\n")
-        self._events += [json.loads(line) for line in lines if line.strip(b"\0 ")]
+        whole, newline, self._events_rest = (self._events_rest + data).rpartition(b"\n")
+        self._take_events(whole + newline)
+
+    def _take_events(self, data):
+        for line in data.splitlines():
+            event = json.loads(line)
+            if event["seq"] > self._last_seq:
+                self._last_seq = event["seq"]
+                self._events.append(event)
 
     def events(self, name=None, **fields):
         """All events so far, or those of a name and with these fields."""
@@ -245,7 +257,7 @@ class Baton:
         return self.wait_exit(timeout)
 
     def tail(self, lines=60):
-        text = self.log().splitlines()
+        text = [line[:300] for line in self.log().splitlines()]
         return "\n".join(["--- end of the log ---", *text[-lines:]])
 
     def _findings(self):
