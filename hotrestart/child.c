@@ -15,13 +15,29 @@ void hr_child_done(struct hr_child *c)
         hr_frame_done(&c->frame);
 }
 
+/* What lies there already was meant for somebody else, markers' answers among it. Return: 0; -errno */
+static int drop_queue(struct hr_child *c)
+{
+        uint8_t buf[HR_DATAGRAM_BYTES];
+        size_t n;
+        int r;
+
+        do
+                r = hr_receive(c->fd, 0, buf, sizeof(buf), &n, NULL, NULL);
+        while (r == 0 || r == HR_GARBAGE);
+        return r == HR_NOTHING ? 0 : r;
+}
+
 int hr_child_sync(struct hr_child *c)
 {
         struct hr_message m = { .type = HR_EMPTY, .fd = -1 };
-        int r = hr_send(c->fd, &c->envoy, &m, -1);
+        int r = drop_queue(c);
 
+        if (r == 0)
+                r = hr_send(c->fd, &c->envoy, &m, -1);
         if (r != 0)
                 return r;
+        c->frame.want = c->frame.have = 0;
         c->syncing = true;
         c->outstanding = 0;
         return 0;
@@ -32,10 +48,22 @@ static bool has_answer(enum hr_type t)
         return t != HR_DRAIN_LISTENERS && t != HR_TERMINATE && t != HR_TEST_CONNECTION;
 }
 
+static bool is_askable(const struct hr_key *k)
+{
+        struct sockaddr_storage addr;
+        socklen_t len;
+        int type;
+
+        return hr_key_address(k, &addr, &len, &type) == 0;
+}
+
 int hr_child_ask(struct hr_child *c, const struct hr_message *m)
 {
         int r;
 
+        /* An address that Envoy cannot parse ends its process. */
+        if (m->type == HR_PASS_LISTEN_SOCKET && !is_askable(&m->key))
+                return -EINVAL;
         if (c->syncing || c->outstanding >= HR_OUTSTANDING_MAX)
                 return HR_WOULD_BLOCK;
         r = hr_send(c->fd, &c->envoy, m, -1);
@@ -52,13 +80,17 @@ static int garbage(int *fd)
         return HR_GARBAGE;
 }
 
-/* While a sync is under way everything up to its answer is from another life. */
+/*
+ * While a sync is under way everything up to its answer is from another life. Such an answer at any other time belongs to
+ * a marker of another life, too: every Envoy knows the requests that we send. Taken for a reply it would shift all others.
+ */
 static bool stale(struct hr_child *c, const struct hr_message *m)
 {
-        if (!c->syncing)
-                return false;
-        if (m->type == HR_REPLY_UNRECOGNIZED)
-                c->syncing = false;
+        bool was_syncing = c->syncing;
+
+        if (m->type != HR_REPLY_UNRECOGNIZED)
+                return was_syncing;
+        c->syncing = false;
         return true;
 }
 
@@ -79,10 +111,12 @@ int hr_child_read(struct hr_child *c, struct hr_message *ret, int *ret_fd)
                         (void)garbage(&fd); /* a descriptor comes with a message of one datagram only */
                         continue;
                 }
-                if (r == -ENOMEM)
-                        return r;
-                if (r < 0 || hr_decode(bytes, n, &m) < 0)
-                        return garbage(&fd);
+                if (r == 0)
+                        r = hr_decode(bytes, n, &m);
+                if (r < 0) {
+                        (void)garbage(&fd);
+                        return r == -ENOMEM ? r : HR_GARBAGE;
+                }
                 if (!stale(c, &m))
                         break;
                 (void)garbage(&fd);
@@ -91,6 +125,8 @@ int hr_child_read(struct hr_child *c, struct hr_message *ret, int *ret_fd)
                 c->outstanding--;
         if (m.type != HR_REPLY_PASS || m.fd < 0)
                 (void)garbage(&fd);
+        else if (fd < 0)
+                m.fd = -1; /* a number alone says nothing: it counts in Envoy's table of descriptors */
         *ret = m;
         *ret_fd = fd;
         return 0;

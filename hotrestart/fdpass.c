@@ -9,6 +9,14 @@
 
 enum { STRAY_FDS_MAX = 16 };
 
+/* Anything else under that name is not ours to remove: bind() will say that the name is taken. */
+static bool is_socket(const char *path)
+{
+        struct stat st;
+
+        return lstat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
 int hr_bind(const struct sockaddr_un *addr, unsigned mode, int *ret_fd)
 {
         int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -19,7 +27,7 @@ int hr_bind(const struct sockaddr_un *addr, unsigned mode, int *ret_fd)
         if (addr->sun_path[0] != '\0') {
                 if (fchmod(fd, mode) < 0) /* decides the mode of the file that bind makes */
                         goto fail;
-                if (unlink(addr->sun_path) < 0 && errno != ENOENT)
+                if (is_socket(addr->sun_path) && unlink(addr->sun_path) < 0 && errno != ENOENT)
                         goto fail;
         }
         if (bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0)
@@ -119,8 +127,8 @@ int hr_peek(int fd, struct hr_message *ret, struct sockaddr_un *ret_peer)
                 r = hr_decode(bytes, n, &m);
         hr_frame_done(&frame);
         if (r == -ENOMEM)
-                return r;
-        if (r != 0) {
+                return r; /* the request stays where it is */
+        if (r != 0) { /* also HR_FRAME_MORE: no request is that long */
                 r = hr_take(fd);
                 return r < 0 ? r : HR_GARBAGE;
         }
@@ -161,6 +169,7 @@ int hr_send(int fd, const struct sockaddr_un *peer, const struct hr_message *m, 
         switch (errno) {
         case EAGAIN:
         case ENOBUFS:
+        case ETOOMANYREFS: /* too many descriptors of ours are under way, unread */
                 return HR_WOULD_BLOCK;
         case ECONNREFUSED:
         case ENOENT:

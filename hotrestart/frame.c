@@ -15,40 +15,43 @@ static uint64_t length_of(const uint8_t *p)
         return n;
 }
 
-static int begin(struct hr_frame *f, uint64_t want)
+/* The room follows what has come, not what was announced: a length costs the sender nothing. */
+static int append(struct hr_frame *f, const uint8_t *bytes, size_t n)
 {
-        if (want > HR_MESSAGE_BYTES_MAX)
-                return -EBADMSG;
-        if (want > f->room) {
-                uint8_t *bytes = realloc(f->bytes, want);
+        size_t need = f->have + n;
 
-                if (!bytes)
+        if (need > f->room) {
+                size_t room = need > 2 * f->room ? need : 2 * f->room;
+                uint8_t *grown = realloc(f->bytes, room);
+
+                if (!grown)
                         return -ENOMEM;
-                f->bytes = bytes;
-                f->room = want;
+                f->bytes = grown;
+                f->room = room;
         }
-        f->want = want;
-        f->have = 0;
+        if (n > 0)
+                memcpy(f->bytes + f->have, bytes, n);
+        f->have = need;
         return 0;
 }
 
 int hr_frame_feed(struct hr_frame *f, const uint8_t *datagram, size_t n, const uint8_t **ret_bytes, size_t *ret_n)
 {
-        if (f->want == 0) {
-                int r = n < HR_HEADER_BYTES ? -EBADMSG : begin(f, length_of(datagram));
+        int r;
 
-                if (r < 0)
-                        return r;
+        if (f->want == 0) {
+                if (n < HR_HEADER_BYTES || length_of(datagram) > HR_MESSAGE_BYTES_MAX)
+                        return -EBADMSG;
+                f->want = length_of(datagram);
+                f->have = 0;
                 datagram += HR_HEADER_BYTES;
                 n -= HR_HEADER_BYTES;
         }
-        if (n > f->want - f->have) {
+        r = n > f->want - f->have ? -EBADMSG : append(f, datagram, n);
+        if (r < 0) {
                 f->want = f->have = 0;
-                return -EBADMSG;
+                return r;
         }
-        if (n > 0)
-                memcpy(f->bytes + f->have, datagram, n);
-        f->have += n;
         if (f->have < f->want)
                 return HR_FRAME_MORE;
         *ret_bytes = f->bytes ? f->bytes : (const uint8_t *)"";

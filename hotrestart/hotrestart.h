@@ -130,7 +130,7 @@ int hr_encode(const struct hr_message *m, uint8_t *buf, size_t size, size_t *ret
  * hr_decode() - one whole message, without its length prefix
  *
  * Unknown fields are skipped. Texts that do not fit struct hr_key, hold a NUL or a control character are refused.
- * Return: 0; -EBADMSG for bytes that are no message.
+ * Return: 0; -EBADMSG for bytes that are no message; -ENOMEM.
  */
 int hr_decode(const uint8_t *bytes, size_t n, struct hr_message *ret);
 
@@ -218,7 +218,8 @@ void hr_child_done(struct hr_child *c); /* closes nothing */
 /**
  * hr_child_sync() - send the empty message, so that replies meant for a predecessor of ours can be told apart
  *
- * Until its answer has been read, hr_child_read() drops what arrives and closes its descriptors.
+ * What lies in the queue is dropped first. Until the answer has been read, hr_child_read() drops what arrives and closes
+ * its descriptors.
  * Return: 0; HR_WOULD_BLOCK; HR_NO_PEER; -errno.
  */
 int hr_child_sync(struct hr_child *c);
@@ -227,7 +228,7 @@ int hr_child_sync(struct hr_child *c);
  * hr_child_ask() - ask for one listen socket, or give an order (HR_DRAIN_LISTENERS, HR_TERMINATE, HR_STATS)
  *
  * Return: 0; HR_WOULD_BLOCK: also when HR_OUTSTANDING_MAX requests are not answered yet, or a sync is under way;
- *         HR_NO_PEER; -errno.
+ *         HR_NO_PEER; -EINVAL: an address that Envoy would not survive; -errno.
  */
 int hr_child_ask(struct hr_child *c, const struct hr_message *m);
 
@@ -279,15 +280,19 @@ int hr_segment_remove(uint64_t base_id);
 
 /**
  * hr_listener_open() - socket, SO_REUSEADDR, SO_REUSEPORT if asked, bind, listen
- * Non-blocking and close-on-exec from birth. A unix path is not unlinked.
- * Return: 0; -EADDRINUSE, -EACCES and the like as they come; -errno.
+ * Non-blocking and close-on-exec from birth. A unix path is not unlinked. An IPv6 socket is IPv6 only, as Envoy's default is.
+ * Return: 0; -EADDRINUSE, -EACCES and the like as they come; -EOPNOTSUPP: the key names a network namespace; -errno.
  */
 int hr_listener_open(const struct hr_key *key, bool reuse_port, int backlog, int *ret_fd);
 
 /** hr_listener_inode() - what tells two sockets apart. Return: 0; -errno */
 int hr_listener_inode(int fd, uint64_t *ret_inode);
 
-/** hr_listener_silence() - new connections are refused at once, whoever holds copies. Return: 0; -errno (UDP: 0, does nothing) */
+/**
+ * hr_listener_silence() - new connections are refused at once, whoever holds copies
+ * TCP only: there is nothing to refuse with UDP, and a Unix socket could not be revived: both are left as they are.
+ * Return: 0; -errno
+ */
 int hr_listener_silence(int fd);
 
 /** hr_listener_revive() - listen() again, with the greatest backlog. Return: 0; -errno */

@@ -73,8 +73,14 @@ static int ip6_address(const char *text, struct sockaddr_storage *ret, socklen_t
         host[n] = '\0';
         scope = strchr(host, '%');
         if (scope) {
-                *scope = '\0';
-                in6->sin6_scope_id = (uint32_t)strtoul(scope + 1, NULL, 10);
+                unsigned long id;
+                char *end;
+
+                *scope++ = '\0';
+                id = strtoul(scope, &end, 10); /* Envoy writes the number, never the interface's name */
+                if (*scope < '0' || *scope > '9' || *end || id > UINT32_MAX)
+                        return -EINVAL;
+                in6->sin6_scope_id = (uint32_t)id;
         }
         in6->sin6_family = AF_INET6;
         if (inet_pton(AF_INET6, host, &in6->sin6_addr) != 1)

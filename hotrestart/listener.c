@@ -25,6 +25,9 @@ static int open_at(int fd, const struct sockaddr_storage *addr, socklen_t len, i
 {
         int one = 1;
 
+        /* As Envoy opens it unless told otherwise: or a listener on 0.0.0.0 would find its port taken by [::]. */
+        if (addr->ss_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0)
+                return -errno;
         if (addr->ss_family != AF_UNIX && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0)
                 return -errno;
         if (reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
@@ -39,7 +42,7 @@ int hr_listener_open(const struct hr_key *key, bool reuse_port, int backlog, int
         struct sockaddr_storage addr;
         socklen_t len;
         int type, fd;
-        int r = hr_key_address(key, &addr, &len, &type);
+        int r = *key->netns ? -EOPNOTSUPP : hr_key_address(key, &addr, &len, &type);
 
         if (r < 0)
                 return r;
@@ -72,11 +75,14 @@ int hr_listener_accepts(int fd)
         return r < 0 ? r : accepts != 0;
 }
 
+/* A Unix socket that was shut down refuses for ever, whatever listen() says: the kernel knows no way back. */
 int hr_listener_silence(int fd)
 {
-        int type, r = int_option(fd, SOL_SOCKET, SO_TYPE, &type);
+        int family, type, r = int_option(fd, SOL_SOCKET, SO_TYPE, &type);
 
-        if (r < 0 || type != SOCK_STREAM)
+        if (r == 0)
+                r = int_option(fd, SOL_SOCKET, SO_DOMAIN, &family);
+        if (r < 0 || type != SOCK_STREAM || family == AF_UNIX)
                 return r;
         return shutdown(fd, SHUT_RD) < 0 && errno != ENOTCONN ? -errno : 0;
 }
@@ -126,7 +132,7 @@ static int unix_queue(int fd, uint32_t *ret)
                              .udiag_cookie = { UINT32_MAX, UINT32_MAX } },
         };
         struct diag_answer answer;
-        uint64_t inode;
+        uint64_t inode = 0;
         ssize_t n;
         int nl, r = hr_listener_inode(fd, &inode);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* PURE. protobuf-c structs <-> struct hr_message. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "hot_restart.pb-c.h"
@@ -41,6 +42,13 @@ static int pack(const HrWire__HotRestartMessage *m, uint8_t *buf, size_t size, s
         return 0;
 }
 
+/* Return: false for a text without an end. */
+static bool give_text(const char *text, size_t size, ProtobufCBinaryData *ret)
+{
+        *ret = (ProtobufCBinaryData){ strnlen(text, size), (uint8_t *)text };
+        return ret->len < size;
+}
+
 static int pack_request(const struct hr_message *m, uint8_t *buf, size_t size, size_t *ret_bytes)
 {
         HrWire__HotRestartMessage out = HR_WIRE__HOT_RESTART_MESSAGE__INIT;
@@ -55,9 +63,10 @@ static int pack_request(const struct hr_message *m, uint8_t *buf, size_t size, s
         out.requestreply_case = HR_WIRE__HOT_RESTART_MESSAGE__REQUESTREPLY_REQUEST;
         out.request = &request;
         if (m->type == HR_PASS_LISTEN_SOCKET) {
-                pass.address = (char *)m->key.url;
+                if (!give_text(m->key.url, sizeof(m->key.url), &pass.address) ||
+                    !give_text(m->key.netns, sizeof(m->key.netns), &pass.network_namespace))
+                        return -EINVAL;
                 pass.worker_index = m->key.worker;
-                pass.network_namespace = (char *)m->key.netns;
                 request.request_case = HR_WIRE__REQUEST__REQUEST_PASS_LISTEN_SOCKET;
                 request.pass_listen_socket = &pass;
         } else if (m->type == HR_SHUTDOWN_ADMIN) {
@@ -138,16 +147,16 @@ int hr_encode(const struct hr_message *m, uint8_t *buf, size_t size, size_t *ret
         return -EINVAL;
 }
 
-static int take_text(const char *text, char *ret, size_t size)
+static int take_text(const ProtobufCBinaryData *text, char *ret, size_t size)
 {
-        size_t n = strlen(text);
-
-        if (n >= size)
+        if (text->len >= size)
                 return -EBADMSG;
-        for (size_t i = 0; i < n; i++)
-                if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+        for (size_t i = 0; i < text->len; i++)
+                if (text->data[i] < 0x20 || text->data[i] == 0x7f)
                         return -EBADMSG;
-        memcpy(ret, text, n + 1);
+        if (text->len > 0)
+                memcpy(ret, text->data, text->len);
+        ret[text->len] = '\0';
         return 0;
 }
 
@@ -159,8 +168,8 @@ static int take_request(const HrWire__Request *r, struct hr_message *m)
         case HR_WIRE__REQUEST__REQUEST_PASS_LISTEN_SOCKET:
                 m->type = HR_PASS_LISTEN_SOCKET;
                 m->key.worker = r->pass_listen_socket->worker_index;
-                e = take_text(r->pass_listen_socket->address, m->key.url, sizeof(m->key.url));
-                return e ? e : take_text(r->pass_listen_socket->network_namespace, m->key.netns, sizeof(m->key.netns));
+                e = take_text(&r->pass_listen_socket->address, m->key.url, sizeof(m->key.url));
+                return e ? e : take_text(&r->pass_listen_socket->network_namespace, m->key.netns, sizeof(m->key.netns));
         case HR_WIRE__REQUEST__REQUEST_SHUTDOWN_ADMIN:
                 m->type = HR_SHUTDOWN_ADMIN;
                 return 0;
@@ -212,8 +221,31 @@ static int take_reply(const HrWire__Reply *r, struct hr_message *m)
         return 0;
 }
 
+/* protobuf-c says NULL for "no memory" as for "no message". To take the one for the other would drop a good request. */
+struct memory {
+        bool exhausted;
+};
+
+static void *memory_alloc(void *data, size_t n)
+{
+        struct memory *memory = data;
+        void *p = malloc(n);
+
+        if (!p)
+                memory->exhausted = true;
+        return p;
+}
+
+static void memory_free(void *data, void *p)
+{
+        (void)data;
+        free(p);
+}
+
 int hr_decode(const uint8_t *bytes, size_t n, struct hr_message *ret)
 {
+        struct memory memory = { false };
+        ProtobufCAllocator allocator = { .alloc = memory_alloc, .free = memory_free, .allocator_data = &memory };
         HrWire__HotRestartMessage *in;
         struct hr_message m = { .type = HR_EMPTY, .fd = -1 };
         int r = 0;
@@ -222,16 +254,16 @@ int hr_decode(const uint8_t *bytes, size_t n, struct hr_message *ret)
                 *ret = m;
                 return 0;
         }
-        in = hr_wire__hot_restart_message__unpack(NULL, n, bytes);
+        in = hr_wire__hot_restart_message__unpack(&allocator, n, bytes);
         if (!in)
-                return -EBADMSG;
+                return memory.exhausted ? -ENOMEM : -EBADMSG;
         if (in->requestreply_case == HR_WIRE__HOT_RESTART_MESSAGE__REQUESTREPLY_REQUEST)
                 r = take_request(in->request, &m);
         else if (in->requestreply_case == HR_WIRE__HOT_RESTART_MESSAGE__REQUESTREPLY_REPLY)
                 r = take_reply(in->reply, &m);
         else
                 m.type = in->didnt_recognize_your_last_message ? HR_REPLY_UNRECOGNIZED : HR_UNKNOWN_REQUEST;
-        hr_wire__hot_restart_message__free_unpacked(in, NULL);
+        hr_wire__hot_restart_message__free_unpacked(in, &allocator);
         if (r == 0)
                 *ret = m;
         return r;
