@@ -65,6 +65,8 @@ static void make_kit(struct agent *a, const struct effect *fx)
                 return;
         }
         proc_open(a, fx->epoch, k.base_id, TAKE_FD(k.parent_fd), TAKE_FD(k.child_fd), TAKE_FD(k.udp_fd));
+        if (agent_proc(a, fx->epoch))
+                agent_proc(a, fx->epoch)->child_used = true; /* a new name: nobody before us has asked anything by it */
         agent_queue(a, (struct succession_input){ .event = ON_KIT_READY, .epoch = fx->epoch, .base_id = k.base_id, .value = udp });
 }
 
@@ -415,6 +417,15 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *w, int revents)
                 ev_feed_event(loop, &a->keeper_io, EV_READ);
 }
 
+static void on_stop_asked(struct ev_loop *loop, ev_timer *w, int revents)
+{
+        struct agent *a = w->data;
+
+        (void)loop;
+        (void)revents;
+        agent_feed(a, &(struct succession_input){ .event = ON_STOP, .value = a->stops_asked });
+}
+
 static void on_heartbeat(struct ev_loop *loop, ev_timer *w, int revents)
 {
         (void)loop;
@@ -426,6 +437,8 @@ static void on_heartbeat(struct ev_loop *loop, ev_timer *w, int revents)
 void agent_watch(struct agent *a)
 {
         ev_init(&a->clock, on_clock);
+        ev_init(&a->stop_timer, on_stop_asked);
+        a->stop_timer.data = a;
         a->clock.data = a;
         ev_io_init(&a->keeper_io, on_keeper, keeper_link_fd(a->link), EV_READ);
         a->keeper_io.data = a;

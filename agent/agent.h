@@ -38,7 +38,7 @@ struct proc {
         ev_io parent_io, child_io;
         struct sockaddr_un replies_to; /* the child-role name of the proxy */
         struct hr_child child;
-        bool child_used;      /* something was asked: the queue may hold answers to a predecessor of ours */
+        bool child_used;      /* we have asked; else the queue may hold answers to an agent before us */
         bool drain_owed;      /* DrainListeners could not be sent yet */
         struct look_run *look;
         bool look_again;      /* asked for while one is under way */
@@ -79,6 +79,8 @@ struct agent {
         ev_prepare keeper_news;
         ev_timer clock;
         ev_timer heartbeat;
+        ev_timer stop_timer;
+        uint32_t stops_asked;        /* by the control socket */
         ev_stat content;
         ev_timer content_settle;
         char *content_baseline;
@@ -86,7 +88,7 @@ struct agent {
         bool content_watched;
         int64_t unix_start_s;        /* told to every proxy as the original start */
         char started[40];
-        char last_reason[512];
+        char last_reason[640];
         char rejected[512];          /* the proxy's own words */
         bool said_ready;
 };

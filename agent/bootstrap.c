@@ -63,7 +63,7 @@ static yaml_node_t *member(yaml_document_t *d, yaml_node_t *map, const char *key
         return NULL;
 }
 
-static void add_url(struct bootstrap *b, const char *format, const char *scheme, const char *host, const char *port)
+static void add_url(struct bootstrap *b, const char *scheme, const char *host, const char *port)
 {
         char (*more)[HR_URL_BYTES] = reallocarray(b->urls, b->n_urls + 1, HR_URL_BYTES);
         int n;
@@ -71,7 +71,7 @@ static void add_url(struct bootstrap *b, const char *format, const char *scheme,
         if (!more)
                 return;
         b->urls = more;
-        n = snprintf(b->urls[b->n_urls], HR_URL_BYTES, format, scheme, host, port);
+        n = snprintf(b->urls[b->n_urls], HR_URL_BYTES, "%s://%s%s%s", scheme, host, port ? ":" : "", port ? port : "");
         if (n > 0 && n < HR_URL_BYTES)
                 b->n_urls++;
 }
@@ -85,16 +85,18 @@ static void add_address(yaml_document_t *d, yaml_node_t *address, struct bootstr
         const char *protocol = scalar(member(d, socket, "protocol"));
         const char *scheme = protocol && strcasecmp(protocol, "UDP") == 0 ? "udp" : "tcp";
         struct in6_addr in6;
-        char text[INET6_ADDRSTRLEN];
+        char text[INET6_ADDRSTRLEN], quoted[INET6_ADDRSTRLEN + 2];
 
         if (path)
-                add_url(b, "%s://%s%s", "unix", path, "");
+                add_url(b, "unix", path, NULL);
         if (!host || !port)
                 return;
-        if (inet_pton(AF_INET6, host, &in6) == 1 && inet_ntop(AF_INET6, &in6, text, sizeof(text)))
-                add_url(b, "%s://[%s]:%s", scheme, text, port);
-        else
-                add_url(b, "%s://%s:%s", scheme, host, port);
+        if (inet_pton(AF_INET6, host, &in6) == 1 && inet_ntop(AF_INET6, &in6, text, sizeof(text))) {
+                (void)snprintf(quoted, sizeof(quoted), "[%s]", text);
+                add_url(b, scheme, quoted, port);
+        } else {
+                add_url(b, scheme, host, port);
+        }
 }
 
 static void read_listener(yaml_document_t *d, yaml_node_t *listener, struct bootstrap *b)

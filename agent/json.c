@@ -399,6 +399,11 @@ void json_raw(struct json_writer *w, const char *text, size_t n)
         add(w, text, n);
 }
 
+void json_raw_end(struct json_writer *w, const char *text)
+{
+        add(w, text, strlen(text));
+}
+
 void json_int_value(struct json_writer *w, int64_t v)
 {
         char text[24];

@@ -77,5 +77,6 @@ void json_double_value(struct json_writer *w, double v); /* what JSON cannot say
 void json_bool_value(struct json_writer *w, bool v);
 void json_null(struct json_writer *w);
 void json_raw(struct json_writer *w, const char *text, size_t n); /* whole JSON of somebody else's */
+void json_raw_end(struct json_writer *w, const char *text); /* behind everything: a newline */
 const char *json_writer_text(const struct json_writer *w); /* NUL-terminated, or NULL if memory ran out */
 void json_writer_done(struct json_writer *w);

@@ -21,34 +21,31 @@
 
 enum { FILE_BYTES_MAX = 64 * 1024 * 1024, BASE_ID_TRIES = 100 };
 
-static int path_of(char *ret, size_t size, const char *run_dir, const char *format, uint64_t epoch, const char *tail)
+static int path_of(char *ret, size_t size, const char *run_dir, const char *prefix, uint64_t epoch, const char *tail)
 {
-        char name[64];
-        int n;
+        int n = snprintf(ret, size, "%s/%s%" PRIu64 "%s", run_dir, prefix, epoch, tail);
 
-        (void)snprintf(name, sizeof(name), format, epoch);
-        n = snprintf(ret, size, "%s/%s%s", run_dir, name, tail);
         return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
 }
 
 int kit_snapshot_path(const struct kit_maker *m, uint64_t epoch, char *ret, size_t size)
 {
-        return path_of(ret, size, m->run_dir, "envoy-rev%" PRIu64, epoch, m->extension);
+        return path_of(ret, size, m->run_dir, "envoy-rev", epoch, m->extension);
 }
 
 int kit_socket_path(const char *run_dir, uint64_t epoch, char *ret, size_t size)
 {
-        return path_of(ret, size, run_dir, "e%" PRIu64, epoch, "/s");
+        return path_of(ret, size, run_dir, "e", epoch, "/s");
 }
 
 int kit_admin_path(const char *run_dir, uint64_t epoch, char *ret, size_t size)
 {
-        return path_of(ret, size, run_dir, "e%" PRIu64, epoch, "/admin");
+        return path_of(ret, size, run_dir, "e", epoch, "/admin");
 }
 
 static int id_path(const char *run_dir, uint64_t epoch, char *ret, size_t size)
 {
-        return path_of(ret, size, run_dir, "e%" PRIu64, epoch, ".id");
+        return path_of(ret, size, run_dir, "e", epoch, ".id");
 }
 
 void kit_done(struct kit *k)
@@ -178,7 +175,7 @@ void kit_forget(const char *run_dir, uint64_t epoch)
 
         if (kit_base_id(run_dir, epoch, &base_id) == 0)
                 (void)hr_segment_remove(base_id);
-        if (path_of(path, sizeof(path), run_dir, "e%" PRIu64, epoch, "") == 0)
+        if (path_of(path, sizeof(path), run_dir, "e", epoch, "") == 0)
                 empty_folder(path);
         remove_snapshots(run_dir, epoch);
         if (id_path(run_dir, epoch, path, sizeof(path)) == 0)
@@ -286,7 +283,7 @@ static int bind_one(const char *socket_path, uint64_t base_id, unsigned index, e
 static int bind_names(const struct kit_maker *m, uint64_t epoch, struct kit *k, char *reterr, size_t reterr_size)
 {
         char folder[PATH_MAX], path[PATH_MAX];
-        int r = path_of(folder, sizeof(folder), m->run_dir, "e%" PRIu64, epoch, "");
+        int r = path_of(folder, sizeof(folder), m->run_dir, "e", epoch, "");
 
         if (r == 0)
                 r = kit_socket_path(m->run_dir, epoch, path, sizeof(path));

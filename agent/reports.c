@@ -11,6 +11,22 @@
 #include "agent/clock.h"
 #include "agent/log.h"
 
+/* The epoch of a report may have been forgotten in the same step: its slot still tells. */
+static const struct epoch *epoch_of(const struct agent *a, uint64_t number)
+{
+        const struct epoch *gone = NULL;
+
+        for (size_t i = 0; i < GENERATIONS_MAX; i++) {
+                const struct epoch *e = &a->s.epochs[i];
+
+                if (e->number == number && e->pid && e->state != EPOCH_NONE)
+                        return e;
+                if (e->number == number && e->pid)
+                        gone = e;
+        }
+        return gone;
+}
+
 static const char *why_of(const struct epoch *e, char *buf, size_t size)
 {
         if (!e || e->exit_code == 0)
@@ -33,7 +49,7 @@ void report_exit(struct agent *a, const struct wire_job *job)
 
 static void exited(struct agent *a, const struct effect *fx)
 {
-        const struct epoch *e = succession_find(&a->s, fx->epoch);
+        const struct epoch *e = epoch_of(a, fx->epoch);
         bool wanted = a->s.stops == 0 && a->s.end == END_NOT;
         char why[64], wait[48] = "no more";
         int64_t up_ms = e && !mono_is_never(e->launched) ? (e->exited_ns - e->launched.ns) / 1000000 : 0;
@@ -51,7 +67,7 @@ static void exited(struct agent *a, const struct effect *fx)
 
 static void accepted(struct agent *a, const struct effect *fx)
 {
-        const struct epoch *e = succession_find(&a->s, fx->epoch);
+        const struct epoch *e = epoch_of(a, fx->epoch);
         int64_t start_ms = e && !mono_is_never(e->launched) ? (e->accepted.ns - e->launched.ns) / 1000000 : 0;
 
         log_event(LOG_NOTICE, "epoch.accepted", F_UINT("epoch", fx->epoch), F_INT("pid", e ? e->pid : 0),

@@ -187,7 +187,7 @@ static void use_options(struct agent *a)
         log_setup(o->log_format, o->log_level);
         for (size_t i = 0; i < o->n_proxy_args; i++)
                 argv[i] = options_proxy_arg(o, i);
-        r = proxy_args_read(argv, o->n_proxy_args, o->handover, &a->args, &error);
+        r = proxy_args_read(argv, o->n_proxy_args, o->handover == HANDOVER_ENVOY, &a->args, &error);
         if (r != 0)
                 (void)fail(a, STATUS_USAGE, "options.refused", error.text);
         set_limits(a);
@@ -195,7 +195,7 @@ static void use_options(struct agent *a)
                 .run_dir = a->run_dir,
                 .args = &a->args,
                 .environment = environ,
-                .drain_time_s = o->drain_time_ms / 1000,
+                .drain_time_s = a->args.drain_time_s >= 0 && !o->drain_time_given ? a->args.drain_time_s : o->drain_time_ms / 1000,
                 .protocol = o->handover == HANDOVER_ENVOY,
                 .nofile_soft = a->keeper.nofile_soft,
                 .nofile_hard = a->keeper.nofile_hard,
@@ -245,7 +245,8 @@ static void claim_run_dir(struct agent *a)
 {
         struct instance_error error = { 0 };
         CLEANUP(close_fd) int lock = -1;
-        int r = instance_create_and_lock(a->options, a->run_dir, sizeof(a->run_dir), &lock, &error);
+        int r = instance_create_and_lock(options_str(a->options, a->options->run_dir),
+                                         options_str(a->options, a->options->name), a->run_dir, sizeof(a->run_dir), &lock, &error);
 
         if (r != 0)
                 (void)fail(a, r == INSTANCE_E_USAGE ? STATUS_USAGE : STATUS_FAILED, "run-dir.refused", error.text);
@@ -273,8 +274,8 @@ static void open_listeners(struct agent *a, struct inventory *inv)
         char path[320], name[WIRE_NAME_BYTES], error[256];
         int r;
 
-        for (size_t i = 0; i < a->options->n_status; i++) {
-                const char *address = options_str(a->options, a->options->status[i]);
+        for (size_t i = 0; i < a->options->statuses.n; i++) {
+                const char *address = options_str(a->options, a->options->statuses.items[i]);
 
                 r = control_open_status(address, &inv->status_fds[inv->n_status], error, sizeof(error));
                 if (r < 0)
@@ -496,8 +497,8 @@ void start_clean(struct agent *a)
                 (void)snprintf(path, sizeof(path), "%s/%s", a->run_dir, names[i]);
                 (void)unlink(path);
         }
-        for (size_t i = 0; i < a->options->n_status; i++) {
-                const char *address = options_str(a->options, a->options->status[i]);
+        for (size_t i = 0; i < a->options->statuses.n; i++) {
+                const char *address = options_str(a->options, a->options->statuses.items[i]);
 
                 if (strncmp(address, "unix:", 5) == 0)
                         (void)unlink(address + 5);
@@ -514,7 +515,12 @@ static int on_command(void *userdata, enum control_command c, const struct contr
         (void)args;
         switch (c) {
         case CONTROL_STOP:
-                (void)keeper_link_stop(a->link); /* its answer is the sticky count, which comes back as a signal */
+                /* Not from here: a stop may end the very server that we are called by. */
+                (void)keeper_link_stop(a->link);
+                a->stops_asked = a->s.stops + 1;
+                ev_timer_stop(a->loop, &a->stop_timer);
+                ev_timer_set(&a->stop_timer, 0., 0.);
+                ev_timer_start(a->loop, &a->stop_timer);
                 return 0;
         case CONTROL_DRAIN:
         case CONTROL_DRAIN_UNDO:

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -97,7 +98,7 @@ static void on_timeout(struct ev_loop *loop, ev_timer *w, int revents)
         (void)loop;
         (void)revents;
         if (a->validate_pidfd >= 0)
-                (void)pidfd_send_signal(a->validate_pidfd, SIGKILL, NULL, 0);
+                (void)syscall(SYS_pidfd_send_signal, a->validate_pidfd, SIGKILL, NULL, 0);
         log_event(LOG_WARNING, "validate.timeout", F_UINT("epoch", a->validate_epoch));
         finish(a, false);
 }

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* HTTP client to the proxy's admin socket: libcurl's multi interface inside libev. Never blocks. */
+#pragma once
+
+#include <stddef.h>
+
+struct admin;
+struct admin_request;
+struct ev_loop;
+
+/** admin_new() - libcurl itself is set up with the first request, so that starting costs nothing. Return: NULL if out of memory */
+struct admin *admin_new(struct ev_loop *loop);
+
+/**
+ * admin_request() - one request
+ * @done:  called once, from the loop, never from here: @status is that of HTTP or -errno; @body is its for the call only.
+ *         The request is gone when it returns. Not called after admin_cancel()
+ *
+ * Return: 0; -ENOMEM.
+ */
+int admin_request(struct admin *a, const char *unix_path, const char *method, const char *path, int timeout_ms, size_t max_bytes,
+                  void (*done)(void *userdata, int status, const char *body, size_t n), void *userdata,
+                  struct admin_request **ret);
+void admin_cancel(struct admin_request *r);

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* Requests to the control socket, with libcurl's easy interface. */
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/cleanup.h"
+#include "agent/ctl/ctl.h"
+
+struct body {
+        char *text;
+        size_t n;
+        void (*line)(const char *text, size_t n, void *userdata);
+        void *userdata;
+};
+
+static void give_lines(struct body *b)
+{
+        char *end;
+        size_t done = 0;
+
+        while ((end = memchr(b->text + done, '\n', b->n - done))) {
+                b->line(b->text + done, (size_t)(end - b->text) - done, b->userdata);
+                done = (size_t)(end - b->text) + 1;
+        }
+        memmove(b->text, b->text + done, b->n - done);
+        b->n -= done;
+}
+
+static size_t on_body(char *bytes, size_t one, size_t n, void *userdata)
+{
+        struct body *b = userdata;
+        char *more = realloc(b->text, b->n + n + 1);
+
+        if (!more)
+                return 0;
+        memcpy(more + b->n, bytes, n);
+        b->text = more;
+        b->n += n;
+        b->text[b->n] = '\0';
+        if (b->line)
+                give_lines(b);
+        return one * n;
+}
+
+static int perform(const struct ctl *c, const char *method, const char *path, int64_t timeout_ms, struct body *b)
+{
+        CURL *easy = curl_easy_init();
+        char url[512], socket[512];
+        CURLcode r;
+        long status = 0;
+
+        if (!easy)
+                return -ENOMEM;
+        (void)snprintf(url, sizeof(url), "http://baton%s", path);
+        (void)snprintf(socket, sizeof(socket), "%s/control.sock", c->found);
+        (void)curl_easy_setopt(easy, CURLOPT_URL, url);
+        (void)curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, socket);
+        (void)curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+        (void)curl_easy_setopt(easy, CURLOPT_PROXY, "");
+        (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+        (void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, timeout_ms > 0 ? (long)timeout_ms : 0L);
+        (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+        (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, b);
+        r = curl_easy_perform(easy);
+        (void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+        curl_easy_cleanup(easy);
+        if (r == CURLE_OPERATION_TIMEDOUT)
+                return -ETIMEDOUT;
+        if (r == CURLE_COULDNT_CONNECT)
+                return -ECONNREFUSED;
+        return r == CURLE_OK ? (int)status : -EIO;
+}
+
+int ctl_request(const struct ctl *c, const char *method, const char *path, int64_t timeout_ms, char **ret_body)
+{
+        struct body b = { 0 };
+        int status = perform(c, method, path, timeout_ms, &b);
+
+        if (!b.text)
+                b.text = strdup("");
+        *ret_body = b.text;
+        return b.text ? status : -ENOMEM;
+}
+
+int ctl_stream(const struct ctl *c, const char *path, void (*line)(const char *text, size_t n, void *userdata), void *userdata)
+{
+        struct body b = { .line = line, .userdata = userdata };
+        int status = perform(c, "GET", path, c->timeout_ms, &b);
+
+        free(b.text);
+        return status;
+}

@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * baton VERB: the client verbs. A table of verbs; each parses the same few options, finds the instance and asks its control
+ * socket. Nothing here touches the instance but by HTTP; `why` and `events` also read the run directory when nobody runs.
+ */
+#include <argp.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/cleanup.h"
+#include "agent/ctl/ctl.h"
+#include "agent/duration.h"
+#include "agent/events.h"
+#include "agent/instance.h"
+#include "agent/json.h"
+
+enum { FILE_BYTES_MAX = 8 * 1024 * 1024, OPT_RUN_DIR = 256, OPT_NAME, OPT_JSON, OPT_FOLLOW, OPT_WATCH, OPT_UNDO, OPT_READY, OPT_EPOCH,
+       OPT_TIMEOUT, OPT_NO_WAIT };
+
+/* ---- finding and failing ---------------------------------------------------------------------------- */
+
+static int find(struct ctl *c)
+{
+        struct instance_error e;
+
+        if (instance_find(c->run_dir, c->name, c->found, sizeof(c->found), &e) == 0)
+                return 0;
+        fprintf(stderr, "baton: %s\n", e.text);
+        return EXIT_NO_INSTANCE;
+}
+
+/* What the answer means for the exit status; a refusal is said in its own words. */
+static int judge(int status, const char *body)
+{
+        struct json d;
+        struct json_error e;
+        char error[128] = "", detail[512] = "";
+
+        if (status >= 200 && status < 300)
+                return EXIT_FINE;
+        if (status == -ETIMEDOUT || status == 504) {
+                fprintf(stderr, "baton: timed out\n");
+                return EXIT_TIMED_OUT;
+        }
+        if (status < 0) {
+                fprintf(stderr, "baton: the instance does not answer: %s\n", strerror(-status));
+                return status == -ECONNREFUSED ? EXIT_NO_INSTANCE : EXIT_FAILED;
+        }
+        if (json_parse(body, strlen(body), &d, &e) == 0) {
+                (void)json_string(&d, json_get(&d, JSON_ROOT, "error"), error, sizeof(error));
+                (void)json_string(&d, json_get(&d, JSON_ROOT, "detail"), detail, sizeof(detail));
+                json_done(&d);
+        }
+        fprintf(stderr, "baton: %s%s%s\n", *error ? error : "refused", *detail && strcmp(error, detail) != 0 ? ": " : "",
+                strcmp(error, detail) != 0 ? detail : "");
+        return status == 501 ? EXIT_USAGE : EXIT_FAILED;
+}
+
+/* ---- verbs ------------------------------------------------------------------------------------------ */
+
+static int64_t now_ms(void)
+{
+        struct timespec ts;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static int status_once(const struct ctl *c)
+{
+        CLEANUP(free_ptr) char *body = NULL;
+        int r = judge(ctl_request(c, "GET", "/v1/status", 10000, &body), body ? body : "");
+
+        if (r)
+                return r;
+        if (c->json)
+                printf("%s", body);
+        else
+                show_status(body);
+        fflush(stdout);
+        return EXIT_FINE;
+}
+
+static void on_change(const char *line, size_t n, void *userdata)
+{
+        (void)line;
+        (void)n;
+        printf("\033[H\033[2J");
+        (void)status_once(userdata);
+}
+
+static int verb_status(struct ctl *c)
+{
+        int r = find(c);
+
+        if (r)
+                return r;
+        r = status_once(c);
+        if (r || !c->watch)
+                return r;
+        return judge(ctl_stream(c, "/v1/events?follow=1", on_change, c), "");
+}
+
+static void on_line(const char *line, size_t n, void *userdata)
+{
+        const struct ctl *c = userdata;
+
+        if (!c->json) {
+                show_event(line, n);
+                return;
+        }
+        printf("%.*s\n", (int)n, line);
+        fflush(stdout);
+}
+
+static int read_events(const struct ctl *c, char **ret, size_t *ret_n)
+{
+        struct instance_candidates all;
+        char path[512];
+
+        instance_candidates(c->run_dir, c->name, &all);
+        for (size_t i = 0; i < all.n; i++) {
+                FILE *f;
+                char *text;
+
+                (void)snprintf(path, sizeof(path), "%s/events", all.paths[i]);
+                f = fopen(path, "re");
+                if (!f)
+                        continue;
+                text = malloc(FILE_BYTES_MAX);
+                *ret_n = text ? fread(text, 1, FILE_BYTES_MAX, f) : 0;
+                (void)fclose(f);
+                *ret = text;
+                return text ? 0 : -ENOMEM;
+        }
+        return -ENOENT;
+}
+
+static int events_of_file(const struct ctl *c)
+{
+        CLEANUP(free_ptr) char *text = NULL;
+        size_t n = 0;
+
+        if (read_events(c, &text, &n) < 0) {
+                fprintf(stderr, "baton: no instance runs, and none has left events\n");
+                return EXIT_NO_INSTANCE;
+        }
+        for (char *p = text; p < text + n;) {
+                char *end = memchr(p, '\n', (size_t)(text + n - p));
+
+                if (!end)
+                        break;
+                on_line(p, (size_t)(end - p), (void *)c);
+                p = end + 1;
+        }
+        return EXIT_FINE;
+}
+
+static int verb_events(struct ctl *c)
+{
+        struct instance_error e;
+        int status;
+
+        if (instance_find(c->run_dir, c->name, c->found, sizeof(c->found), &e) != 0)
+                return events_of_file(c);
+        status = ctl_stream(c, c->follow ? "/v1/events?follow=1" : "/v1/events", on_line, c);
+        if (c->follow && (status == -EIO || status == 200))
+                return EXIT_FINE; /* it stopped */
+        return judge(status, "");
+}
+
+static int verb_why(struct ctl *c)
+{
+        CLEANUP(free_ptr) char *text = NULL;
+        char words[1024];
+        size_t n = 0;
+
+        if (read_events(c, &text, &n) < 0) {
+                fprintf(stderr, "baton: no instance runs, and none has left events\n");
+                return EXIT_NO_INSTANCE;
+        }
+        why_explain(text, n, words, sizeof(words));
+        printf("%s\n", words);
+        return EXIT_FINE;
+}
+
+/* Over when nobody listens on the control socket any more. */
+static int wait_gone(struct ctl *c)
+{
+        int64_t until = c->timeout_ms < 0 ? INT64_MAX : now_ms() + c->timeout_ms;
+        CLEANUP(free_ptr) char *body = NULL;
+
+        while (now_ms() < until) {
+                int64_t left = until == INT64_MAX ? 3600000 : until - now_ms();
+                struct instance_error e;
+                char dir[256];
+                int status;
+
+                free(TAKE(body));
+                status = ctl_request(c, "GET", "/v1/wait?epoch=4294967295&timeout_ms=3600000", left > 0 ? left : 1, &body);
+                if (status == -ETIMEDOUT)
+                        break;
+                if (instance_find(c->found, "", dir, sizeof(dir), &e) != 0)
+                        return EXIT_FINE;
+                (void)usleep(10000); /* its agent is being replaced */
+        }
+        fprintf(stderr, "baton: timed out; the stop goes on\n");
+        return EXIT_TIMED_OUT;
+}
+
+static int verb_stop(struct ctl *c)
+{
+        CLEANUP(free_ptr) char *body = NULL;
+        int r = find(c);
+
+        if (r == 0)
+                r = judge(ctl_request(c, "POST", "/v1/stop", 10000, &body), body ? body : "");
+        return r || c->no_wait ? r : wait_gone(c);
+}
+
+static int post(struct ctl *c, const char *path)
+{
+        CLEANUP(free_ptr) char *body = NULL;
+        int r = find(c);
+
+        return r ? r : judge(ctl_request(c, "POST", path, 10000, &body), body ? body : "");
+}
+
+static int verb_drain(struct ctl *c)
+{
+        return post(c, c->undo ? "/v1/drain?undo=1" : "/v1/drain");
+}
+
+static int verb_wait(struct ctl *c)
+{
+        int64_t until = c->timeout_ms < 0 ? INT64_MAX : now_ms() + c->timeout_ms;
+        char path[128];
+        int r = EXIT_NO_INSTANCE;
+
+        if (!c->ready && c->epoch < 0) {
+                fprintf(stderr, "baton wait: give --ready or --epoch N\n");
+                return EXIT_USAGE;
+        }
+        do {
+                CLEANUP(free_ptr) char *body = NULL;
+                int64_t left = until == INT64_MAX ? 3600000 : until - now_ms();
+                int status;
+
+                if (left <= 0)
+                        break;
+                r = find(c);
+                if (r)
+                        return r;
+                (void)snprintf(path, sizeof(path), "/v1/wait?%s=%" PRId64 "&timeout_ms=%" PRId64, c->ready ? "ready" : "epoch",
+                               c->ready ? 1 : c->epoch, left);
+                status = ctl_request(c, "GET", path, left + 1000, &body);
+                if (status > 0 && (status != 504 || until != INT64_MAX))
+                        return judge(status, body);
+                (void)usleep(10000); /* the agent was replaced: ask the next one */
+        } while (now_ms() < until);
+        fprintf(stderr, "baton: timed out\n");
+        return EXIT_TIMED_OUT;
+}
+
+static int verb_version(struct ctl *c)
+{
+        printf(c->json ? "{\"version\":\"%s\"}\n" : "baton %s\n", BATON_VERSION);
+        return EXIT_FINE;
+}
+
+static int later(struct ctl *c)
+{
+        (void)c;
+        fprintf(stderr, "baton: not in this version\n");
+        return EXIT_USAGE;
+}
+
+/* ---- the table -------------------------------------------------------------------------------------- */
+
+static const struct verb {
+        const char *name;
+        const char *doc;
+        int (*run)(struct ctl *c);
+} verbs[] = {
+        { "status", "Show what runs, who serves, which listeners are held.", verb_status },
+        { "stop", "Stop gracefully and wait until the instance is gone.", verb_stop },
+        { "drain", "Take readiness away but go on serving; --undo gives it back.", verb_drain },
+        { "wait", "Wait until it is ready (--ready) or an epoch serves (--epoch N).", verb_wait },
+        { "events", "Show what happened; --follow shows what happens.", verb_events },
+        { "why", "Say in one line why it is down or what went wrong last.", verb_why },
+        { "version", "Print the version.", verb_version },
+        { "upgrade", "Put a new config or binary to work. Not in this version.", later },
+        { "reload", "The same as upgrade. Not in this version.", later },
+        { "rollback", "Go back. Not in this version.", later },
+        { "pause", "Hold automatic upgrades. Not in this version.", later },
+        { "resume", "Let them go on. Not in this version.", later },
+        { "stats", "Totals over all generations. Not in this version.", later },
+        { "top", "A live view. Not in this version.", later },
+        { "receipts", "What each handover cost. Not in this version.", later },
+        { "admin", "Ask the proxy's admin interface. Not in this version.", later },
+        { "check", "Check a config without running it. Not in this version.", later },
+        { "certs", "Show certificates. Not in this version.", later },
+};
+
+enum { N_VERBS = sizeof(verbs) / sizeof(verbs[0]) };
+
+static const struct argp_option options[] = {
+        { "run-dir", OPT_RUN_DIR, "DIR", 0, "the run directory of the instance", 0 },
+        { "name", OPT_NAME, "NAME", 0, "the name of the instance (default)", 0 },
+        { "json", OPT_JSON, NULL, 0, "for programs", 0 },
+        { "follow", OPT_FOLLOW, NULL, 0, "events: go on as they happen", 0 },
+        { "watch", OPT_WATCH, NULL, 0, "status: again whenever something changes", 0 },
+        { "undo", OPT_UNDO, NULL, 0, "drain: be ready again", 0 },
+        { "ready", OPT_READY, NULL, 0, "wait: until it is ready", 0 },
+        { "epoch", OPT_EPOCH, "N", 0, "wait: until this epoch, or a later one, serves", 0 },
+        { "timeout", OPT_TIMEOUT, "D", 0, "wait, stop: how long to be patient", 0 },
+        { "no-wait", OPT_NO_WAIT, NULL, 0, "stop: do not wait for the end", 0 },
+        { 0 },
+};
+
+static error_t on_option(int key, char *arg, struct argp_state *state)
+{
+        struct ctl *c = state->input;
+        char *end;
+
+        switch (key) {
+        case OPT_RUN_DIR:
+                c->run_dir = arg;
+                return 0;
+        case OPT_NAME:
+                c->name = arg;
+                return 0;
+        case OPT_JSON:
+                c->json = true;
+                return 0;
+        case OPT_FOLLOW:
+                c->follow = true;
+                return 0;
+        case OPT_WATCH:
+                c->watch = true;
+                return 0;
+        case OPT_UNDO:
+                c->undo = true;
+                return 0;
+        case OPT_READY:
+                c->ready = true;
+                return 0;
+        case OPT_EPOCH:
+                c->epoch = strtoll(arg, &end, 10);
+                if (*end || c->epoch < 0)
+                        argp_error(state, "--epoch: '%s' is no epoch", arg);
+                return 0;
+        case OPT_TIMEOUT:
+                if (duration_parse(arg, &c->timeout_ms) < 0)
+                        argp_error(state, "--timeout: '%s' is no duration: use ms, s, min or h", arg);
+                return 0;
+        case OPT_NO_WAIT:
+                c->no_wait = true;
+                return 0;
+        case ARGP_KEY_ARG:
+                argp_error(state, "unknown argument %s", arg);
+                return 0;
+        default:
+                return ARGP_ERR_UNKNOWN;
+        }
+}
+
+static int usage(FILE *to)
+{
+        fprintf(to, "Usage: baton VERB [OPTIONS]\n\n  %-10s %s\n", "run", "Run a proxy and keep its ports open; see baton run --help.");
+        for (size_t i = 0; i < N_VERBS; i++)
+                fprintf(to, "  %-10s %s\n", verbs[i].name, verbs[i].doc);
+        fprintf(to, "\nEach verb has --help. Exit status: 0 done, 1 failed, 2 usage or invalid config, 3 no such instance,\n"
+                    "4 timed out, 5 rolled back or refused.\n");
+        return to == stdout ? EXIT_FINE : EXIT_USAGE;
+}
+
+static size_t likeness(const char *a, const char *b)
+{
+        size_t n = 0;
+
+        while (a[n] && a[n] == b[n])
+                n++;
+        return n;
+}
+
+static int unknown(const char *word)
+{
+        const char *best = NULL;
+        size_t most = 0;
+
+        for (size_t i = 0; i < N_VERBS; i++)
+                if (likeness(word, verbs[i].name) > most) {
+                        most = likeness(word, verbs[i].name);
+                        best = verbs[i].name;
+                }
+        fprintf(stderr, "baton: unknown verb %s%s%s%s; see baton --help\n", word, best ? ": did you mean " : "", best ? best : "", best ? "?" : "");
+        return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+        struct ctl c = { .run_dir = "", .name = "", .epoch = -1, .timeout_ms = -1 };
+        char name[64];
+
+        if (argc < 2)
+                return usage(stderr);
+        if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
+                return usage(stdout);
+        if (strcmp(argv[1], "--version") == 0)
+                argv[1] = "version";
+        for (size_t i = 0; i < N_VERBS; i++) {
+                struct argp argp = { .options = options, .parser = on_option, .doc = verbs[i].doc };
+
+                if (strcmp(argv[1], verbs[i].name) != 0)
+                        continue;
+                if (verbs[i].run == later && !(argc > 2 && strcmp(argv[2], "--help") == 0))
+                        return later(&c);
+                (void)snprintf(name, sizeof(name), "baton %s", verbs[i].name);
+                argv[1] = name;
+                argp_err_exit_status = EXIT_USAGE;
+                if (argp_parse(&argp, argc - 1, argv + 1, 0, NULL, &c) != 0)
+                        return EXIT_USAGE;
+                return verbs[i].run(&c);
+        }
+        return unknown(argv[1]);
+}

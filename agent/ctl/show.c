@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/* Status and events for people. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/ctl/ctl.h"
+#include "agent/json.h"
+
+static const char *text_of(const struct json *d, json_node n, const char *key, char *buf, size_t size)
+{
+        if (json_text(d, json_get(d, n, key), buf, size) != 0 || strcmp(buf, "null") == 0 || !*buf)
+                (void)snprintf(buf, size, "-");
+        return buf;
+}
+
+static void show_epochs(const struct json *d, json_node list)
+{
+        static const struct {
+                const char *key, *title;
+                int width;
+        } columns[] = { { "epoch", "EPOCH", 6 }, { "pid", "PID", 8 }, { "state", "STATE", 10 }, { "version", "VERSION", 9 },
+                        { "connections", "CONNS", 7 }, { "in_flight", "FLIGHT", 7 }, { "config", "CONFIG", 20 }, { "started", "STARTED", 0 } };
+        char text[256];
+
+        for (size_t c = 0; c < sizeof(columns) / sizeof(columns[0]); c++)
+                printf("%-*s ", columns[c].width, columns[c].title);
+        printf("\n");
+        for (size_t i = 0; i < json_size(d, list); i++) {
+                for (size_t c = 0; c < sizeof(columns) / sizeof(columns[0]); c++)
+                        printf("%-*s ", columns[c].width, text_of(d, json_at(d, list, i), columns[c].key, text, sizeof(text)));
+                printf("\n");
+        }
+}
+
+static void show_listeners(const struct json *d, json_node list)
+{
+        char address[256], workers[32], held[32];
+
+        for (size_t i = 0; i < json_size(d, list); i++) {
+                json_node one = json_at(d, list, i);
+
+                printf("  %s: %s sockets, %s held\n", text_of(d, one, "address", address, sizeof(address)),
+                       text_of(d, one, "workers", workers, sizeof(workers)), text_of(d, one, "held", held, sizeof(held)));
+        }
+}
+
+void show_status(const char *json)
+{
+        struct json d;
+        struct json_error e;
+        char a[512], b[512], c[64];
+
+        if (json_parse(json, strlen(json), &d, &e) != 0) {
+                printf("%s", json);
+                return;
+        }
+        printf("%s: %s", text_of(&d, JSON_ROOT, "name", a, sizeof(a)), text_of(&d, JSON_ROOT, "state", b, sizeof(b)));
+        text_of(&d, JSON_ROOT, "reason", a, sizeof(a));
+        printf("%s%s\n", strcmp(a, "-") == 0 ? "" : ", ", strcmp(a, "-") == 0 ? "" : a);
+        printf("keeper %s, agent %s, retry tokens %s of %s\n", text_of(&d, json_get(&d, JSON_ROOT, "keeper"), "pid", a, 64),
+               text_of(&d, json_get(&d, JSON_ROOT, "agent"), "pid", b, 64), text_of(&d, json_get(&d, JSON_ROOT, "tokens"), "left", c, sizeof(c)),
+               text_of(&d, json_get(&d, JSON_ROOT, "tokens"), "max", a + 128, 64));
+        show_epochs(&d, json_get(&d, JSON_ROOT, "epochs"));
+        show_listeners(&d, json_get(&d, JSON_ROOT, "listeners"));
+        json_done(&d);
+}
+
+void show_event(const char *line, size_t n)
+{
+        struct json d;
+        struct json_error e;
+        char key[64], value[512];
+
+        if (json_parse(line, n, &d, &e) != 0)
+                return;
+        printf("%s", text_of(&d, JSON_ROOT, "time", value, sizeof(value)));
+        printf(" %-8s", text_of(&d, JSON_ROOT, "level", value, sizeof(value)));
+        printf("%s", text_of(&d, JSON_ROOT, "event", value, sizeof(value)));
+        for (size_t i = 0; i < json_size(&d, JSON_ROOT); i++) {
+                json_node k = json_key_at(&d, JSON_ROOT, i);
+
+                if (json_string(&d, k, key, sizeof(key)) != 0 || !strcmp(key, "time") || !strcmp(key, "level") || !strcmp(key, "event") ||
+                    !strcmp(key, "seq") || !strcmp(key, "mono_ns"))
+                        continue;
+                if (json_text(&d, json_value_of(&d, k), value, sizeof(value)) == 0)
+                        printf(" %s=%s%s%s", key, strchr(value, ' ') ? "\"" : "", value, strchr(value, ' ') ? "\"" : "");
+        }
+        printf("\n");
+        fflush(stdout);
+        json_done(&d);
+}

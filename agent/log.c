@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/* See log.h. */
+#include "agent/log.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <systemd/sd-journal.h>
+#include <unistd.h>
+
+#include "agent/cleanup.h"
+#include "agent/clock.h"
+#include "agent/events.h"
+#include "agent/json.h"
+#include "agent/options.h"
+
+static struct {
+        int64_t format, level;
+        unsigned dropped;
+        bool journal, known;
+} log_state = { .level = LOG_NOTICE };
+
+static const char *level_name(int priority)
+{
+        static const char *const names[] = { "error", "error", "error", "error", "warning", "notice", "info", "debug" };
+
+        return names[priority & 7];
+}
+
+/* systemd names the device and inode of the stream that leads to the journal. */
+static bool stderr_is_journal(void)
+{
+        const char *stream = getenv("JOURNAL_STREAM");
+        unsigned long long dev, ino;
+        struct stat st;
+
+        return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
+               st.st_dev == (dev_t)dev && st.st_ino == (ino_t)ino;
+}
+
+void log_setup(int64_t format, int64_t level)
+{
+        log_state.format = format;
+        log_state.level = level;
+        if (!log_state.known)
+                log_state.journal = stderr_is_journal();
+        log_state.known = true;
+}
+
+/* A pipe takes up to PIPE_BUF whole or not at all once poll() says it is writable. */
+static bool write_line(const char *line, size_t n)
+{
+        struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+        if (n > PIPE_BUF)
+                n = PIPE_BUF;
+        return poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) && write(STDERR_FILENO, line, n) >= 0;
+}
+
+void log_flush(void)
+{
+        char line[80];
+
+        if (log_state.dropped == 0)
+                return;
+        if (write_line(line, (size_t)snprintf(line, sizeof(line), "level=warning event=log.dropped lines=%u\n", log_state.dropped)))
+                log_state.dropped = 0;
+}
+
+static bool plain(const char *text)
+{
+        for (const unsigned char *p = (const unsigned char *)text; *p; p++)
+                if (*p <= ' ' || *p == '"' || *p == '=' || *p == '\\' || *p >= 0x7f)
+                        return false;
+        return *text != '\0';
+}
+
+static size_t put_text(char *line, size_t at, size_t size, const char *text)
+{
+        if (plain(text))
+                return at + (size_t)snprintf(line + at, size - at, "%s", text);
+        at += (size_t)snprintf(line + at, size - at, "\"");
+        for (const unsigned char *p = (const unsigned char *)text; *p && at + 8 < size; p++) {
+                if (*p == '"' || *p == '\\')
+                        at += (size_t)snprintf(line + at, size - at, "\\%c", *p);
+                else if (*p < ' ' || *p == 0x7f)
+                        at += (size_t)snprintf(line + at, size - at, "\\x%02x", *p);
+                else
+                        line[at++] = (char)*p;
+        }
+        line[at] = '\0';
+        return at + (size_t)snprintf(line + at, size - at, "\"");
+}
+
+static size_t put_field(char *line, size_t at, size_t size, const struct log_field *f)
+{
+        if (at + strlen(f->name) + 32 >= size)
+                return at; /* a line is never longer than a pipe takes whole */
+        if (f->type == LOG_F_STRING && (!f->text || !*f->text))
+                return at;
+        at += (size_t)snprintf(line + at, size - at, " %s=", f->name);
+        switch (f->type) {
+        case LOG_F_STRING:
+                return put_text(line, at, size, f->text);
+        case LOG_F_INT:
+                return at + (size_t)snprintf(line + at, size - at, "%" PRId64, f->i);
+        case LOG_F_UINT:
+                return at + (size_t)snprintf(line + at, size - at, "%" PRIu64, f->u);
+        case LOG_F_BOOL:
+                return at + (size_t)snprintf(line + at, size - at, "%s", f->u ? "true" : "false");
+        }
+        return at;
+}
+
+static size_t text_line(char *line, size_t size, int priority, const char *event, const struct log_field *fields, size_t n)
+{
+        char time[40];
+        size_t at = (size_t)snprintf(line, size, "time=%s level=%s event=%s", clock_wall(time, sizeof(time)), level_name(priority), event);
+
+        for (size_t i = 0; i < n; i++)
+                at = put_field(line, at, size - 2, &fields[i]);
+        if (at > size - 2)
+                at = size - 2;
+        line[at++] = '\n';
+        return at;
+}
+
+static void write_fields(struct json_writer *w, int priority, const char *event, const struct log_field *fields, size_t n)
+{
+        json_key(w, "event"), json_string_value(w, event);
+        json_key(w, "level"), json_string_value(w, level_name(priority));
+        for (size_t i = 0; i < n; i++) {
+                if (fields[i].type == LOG_F_STRING && (!fields[i].text || !*fields[i].text))
+                        continue;
+                json_key(w, fields[i].name);
+                switch (fields[i].type) {
+                case LOG_F_STRING:
+                        json_string_value(w, fields[i].text);
+                        break;
+                case LOG_F_INT:
+                        json_int_value(w, fields[i].i);
+                        break;
+                case LOG_F_UINT:
+                        json_uint_value(w, fields[i].u);
+                        break;
+                case LOG_F_BOOL:
+                        json_bool_value(w, fields[i].u);
+                        break;
+                }
+        }
+}
+
+static void to_stderr(int priority, const char *event, const struct log_field *fields, size_t n)
+{
+        CLEANUP(json_writer_done) struct json_writer w = JSON_WRITER_NULL;
+        char line[2048], time[40];
+        size_t bytes;
+
+        if (log_state.format == LOG_FORMAT_JSON) {
+                json_begin_object(&w);
+                json_key(&w, "time"), json_string_value(&w, clock_wall(time, sizeof(time)));
+                write_fields(&w, priority, event, fields, n);
+                json_end_object(&w);
+                json_raw_end(&w, "\n");
+                if (json_writer_text(&w) && !write_line(json_writer_text(&w), w.n))
+                        log_state.dropped++;
+                return;
+        }
+        bytes = text_line(line, sizeof(line), priority, event, fields, n);
+        if (!write_line(line, bytes))
+                log_state.dropped++;
+}
+
+void log_fields(int priority, const char *event, const struct log_field *fields, size_t n)
+{
+        if (priority <= LOG_NOTICE) {
+                CLEANUP(json_writer_done) struct json_writer w = JSON_WRITER_NULL;
+
+                events_begin(&w);
+                write_fields(&w, priority, event, fields, n);
+                events_add(&w);
+        }
+        if (priority > log_state.level)
+                return;
+        if (log_state.journal) {
+                char line[2048];
+                size_t bytes = text_line(line, sizeof(line), priority, event, fields, n);
+
+                line[bytes - 1] = '\0';
+                (void)sd_journal_send("PRIORITY=%d", priority, "BATON_EVENT=%s", event, "MESSAGE=%s", strstr(line, "event="), NULL);
+                return;
+        }
+        if (log_state.dropped)
+                log_flush();
+        to_stderr(priority, event, fields, n);
+}
