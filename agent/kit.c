@@ -300,7 +300,8 @@ static int bind_names(const struct kit_maker *m, uint64_t epoch, struct kit *k, 
         return r;
 }
 
-static int seal(const struct kit_maker *m, char *const *argv, const char *out_name, int *ret_fd)
+/* An Envoy that takes part in hot restart asks for its parent's death itself; any other process is told. */
+static int seal(const struct kit_maker *m, char *const *argv, const char *out_name, uint32_t flags, int *ret_fd)
 {
         struct launch l = {
                 .argv = (const char *const *)argv,
@@ -308,13 +309,18 @@ static int seal(const struct kit_maker *m, char *const *argv, const char *out_na
                 .path = m->args->program,
                 .out = out_name,
                 .err = out_name,
-                .flags = m->protocol ? 0 : LAUNCH_DEATH_SIGNAL,
+                .flags = flags,
                 .oom_score_adj = INT32_MIN,
                 .nofile_soft = m->nofile_soft,
                 .nofile_hard = m->nofile_hard,
         };
 
         return launch_seal(&l, ret_fd);
+}
+
+int kit_plain_record(const struct kit_maker *m, int *ret_fd)
+{
+        return seal(m, m->args->all, "", LAUNCH_DEATH_SIGNAL, ret_fd);
 }
 
 static int make_record(const struct kit_maker *m, uint64_t epoch, bool udp, struct kit *k)
@@ -325,7 +331,7 @@ static int make_record(const struct kit_maker *m, uint64_t epoch, bool udp, stru
         int r;
 
         if (!m->protocol)
-                return seal(m, m->args->all, "", &k->record_fd);
+                return kit_plain_record(m, &k->record_fd);
         r = kit_socket_path(m->run_dir, epoch, socket_path, sizeof(socket_path));
         if (r == 0)
                 r = kit_admin_path(m->run_dir, epoch, admin, sizeof(admin));
@@ -345,7 +351,7 @@ static int make_record(const struct kit_maker *m, uint64_t epoch, bool udp, stru
                                                .parent_shutdown_time_s = udp ? 0 : 315360000,
                                        },
                                        &argv);
-        return r < 0 ? r : seal(m, argv, "", &k->record_fd);
+        return r < 0 ? r : seal(m, argv, "", 0, &k->record_fd);
 }
 
 int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool udp, struct kit *ret, char *reterr,
@@ -390,5 +396,5 @@ int kit_validate_record(const struct kit_maker *m, uint64_t epoch, const char *o
                 r = bootstrap_merge_admin(m->args->config_yaml, admin, &yaml);
         if (r == 0)
                 r = proxy_args_compose_validate(m->args, m->args->config_path ? config : NULL, yaml, &argv);
-        return r < 0 ? r : seal(m, argv, out_name, ret_fd);
+        return r < 0 ? r : seal(m, argv, out_name, LAUNCH_DEATH_SIGNAL, ret_fd);
 }
