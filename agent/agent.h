@@ -35,6 +35,7 @@ struct proc {
         int pid;
         int pidfd;
         int parent_fd, child_fd, udp_fd; /* -1: none */
+        int binary_fd;        /* O_PATH: the executable as it was when its content was taken from disk; -1: none */
         ev_io parent_io, child_io;
         struct sockaddr_un replies_to; /* the child-role name of the proxy */
         struct hr_child child;

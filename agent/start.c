@@ -39,7 +39,7 @@ struct inventory {
         } listens[KEYS_MAX];
         struct {
                 uint64_t epoch;
-                int kit, parent, child, udp;
+                int kit, parent, child, udp, binary;
         } kits[GENERATIONS_MAX];
         struct {
                 struct wire_job job;
@@ -84,6 +84,8 @@ static void sort_kit(struct inventory *inv, const char *name, int fd)
                 inv->kits[i].parent = fd;
         else if (strncmp(name, "child/", 6) == 0)
                 inv->kits[i].child = fd;
+        else if (strncmp(name, "bin/", 4) == 0)
+                inv->kits[i].binary = fd;
         else
                 inv->kits[i].udp = fd;
 }
@@ -108,7 +110,7 @@ static void on_held(void *userdata, const char *name, int fd)
                 (void)snprintf(inv->listens[inv->n_listen].name, sizeof(inv->listens[0].name), "%s", name);
                 inv->listens[inv->n_listen++].fd = fd;
         } else if (strncmp(name, "kit/", 4) == 0 || strncmp(name, "parent/", 7) == 0 || strncmp(name, "child/", 6) == 0 ||
-                   strncmp(name, "udp/", 4) == 0) {
+                   strncmp(name, "udp/", 4) == 0 || strncmp(name, "bin/", 4) == 0) {
                 sort_kit(inv, name, fd);
         } else {
                 close_fd(&fd);
@@ -138,7 +140,7 @@ static struct inventory *take_inventory(struct agent *a)
         inv->options_fd = inv->lock_fd = inv->state_fd = inv->events_fd = inv->control_fd = -1;
         for (size_t i = 0; i < GENERATIONS_MAX; i++) {
                 inv->kits[i].epoch = NO_EPOCH;
-                inv->kits[i].kit = inv->kits[i].parent = inv->kits[i].child = inv->kits[i].udp = -1;
+                inv->kits[i].kit = inv->kits[i].parent = inv->kits[i].child = inv->kits[i].udp = inv->kits[i].binary = -1;
         }
         r = keeper_link_list(a->link, &a->keeper, on_held, on_job, inv);
         if (r < 0)
@@ -419,11 +421,14 @@ static void adopt_kits(struct agent *a, struct inventory *inv, struct resume_fac
                         close_fd(&inv->kits[i].parent);
                         close_fd(&inv->kits[i].child);
                         close_fd(&inv->kits[i].udp);
+                        close_fd(&inv->kits[i].binary);
                         close_fd(&inv->kits[i].kit);
                         continue;
                 }
                 proc_open(a, e->number, e->base_id, inv->kits[i].parent, inv->kits[i].child, inv->kits[i].udp);
                 p = agent_proc(a, e->number);
+                if (p)
+                        p->binary_fd = TAKE_FD(inv->kits[i].binary);
                 facts[n] = (struct resume_fact){
                         .epoch = e->number,
                         .kit_held = inv->kits[i].kit >= 0 && (!a->kits.protocol || inv->kits[i].child >= 0),
@@ -447,12 +452,12 @@ static void adopt_kits(struct agent *a, struct inventory *inv, struct resume_fac
 /* What a dead agent gave up half-way: names in the keeper's table of epochs that no longer are. */
 static void drop_strangers(struct agent *a, struct inventory *inv)
 {
-        static const char *const kinds[] = { "kit", "parent", "child", "udp" };
+        static const char *const kinds[] = { "kit", "parent", "child", "udp", "bin" };
 
         for (size_t i = 0; i < GENERATIONS_MAX; i++) {
                 if (inv->kits[i].epoch == NO_EPOCH || succession_find(&a->s, inv->kits[i].epoch))
                         continue;
-                for (size_t k = 0; k < 4; k++) {
+                for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
                         char name[48];
                         const char *list[] = { name };
 
