@@ -222,3 +222,15 @@ bool proc_waits_for_reply(const struct proc *p)
         }
         return false;
 }
+
+bool proc_hangs(const struct proc *p)
+{
+        enum { TIMES = 20, PAUSE_NS = 50 * 1000000 };
+
+        for (int i = 0; i < TIMES; i++) {
+                if (!proc_waits_for_reply(p))
+                        return false;
+                (void)nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
+        }
+        return true;
+}

@@ -382,7 +382,8 @@ static void rebuild(struct agent *a, struct inventory *inv)
                 a->s.relaunch_at = clock_now();
 }
 
-static void load(struct agent *a, struct inventory *inv)
+/* Return: false if the state had to be rebuilt: what was owed to a proxy is not known then. */
+static bool load(struct agent *a, struct inventory *inv)
 {
         static uint8_t image[IMAGE_BYTES_MAX];
         bool fresh = a->keeper.flags & WIRE_FRESH;
@@ -393,11 +394,12 @@ static void load(struct agent *a, struct inventory *inv)
                 r = image_read(image, n, &a->s);
         if (r == 0) {
                 take_sockets(a, inv);
-                return;
+                return true;
         }
         log_event(LOG_WARNING, "state.rebuilt", F_BOOL("fresh", fresh), F_INT("answer", r),
                   F_STR("then", "rebuilt from the keeper's list; tokens and waits start over"));
         rebuild(a, inv);
+        return false;
 }
 
 static bool known_epoch(void *userdata, uint64_t epoch)
@@ -407,7 +409,7 @@ static bool known_epoch(void *userdata, uint64_t epoch)
         return succession_find(&a->s, epoch) != NULL;
 }
 
-static void adopt_kits(struct agent *a, struct inventory *inv, struct resume_fact *facts, size_t *ret_n)
+static void adopt_kits(struct agent *a, struct inventory *inv, bool rebuilt, struct resume_fact *facts, size_t *ret_n)
 {
         size_t n = 0;
 
@@ -442,6 +444,7 @@ static void adopt_kits(struct agent *a, struct inventory *inv, struct resume_fac
                         if (job->code == 0) {
                                 proc_listen(p);
                                 facts[n].waits_for_reply = proc_waits_for_reply(p);
+                                facts[n].hangs = rebuilt && proc_hangs(p);
                         }
                 }
                 n++;
@@ -472,10 +475,10 @@ static void resume(struct agent *a, struct inventory *inv)
 {
         static struct effects out;
         struct resume_fact facts[GENERATIONS_MAX];
+        bool whole = load(a, inv);
         size_t n = 0;
 
-        load(a, inv);
-        adopt_kits(a, inv, facts, &n);
+        adopt_kits(a, inv, !whole, facts, &n);
         drop_strangers(a, inv);
         log_event(LOG_WARNING, "agent.restarted", F_UINT("starts", a->keeper.agent_starts), F_STR("state", succession_state_name(&a->s)));
         out.n = 0;

@@ -753,6 +753,8 @@ static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fa
                 if (f->waits_for_reply && e->owed != OWED_NOTHING)
                         effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
                                                              .key = e->owed_key });
+                if (f->hangs && e->owed == OWED_NOTHING)
+                        act(t, DO_SIGNAL, e->number, SIGKILL); /* its end is an end like any other */
                 if (!mono_is_never(e->up))
                         act(t, DO_LOOK, e->number, 0);
                 return;
