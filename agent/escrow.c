@@ -187,7 +187,8 @@ static void settle_key(struct escrow *e, uint64_t epoch, uint32_t i, const struc
                 effects_add(out, (struct effect){ .kind = DO_REPORT, .epoch = epoch, .value = REPORT_REMOVED, .key = i });
                 close_key(e, i, out);
         }
-        if (k->asked_by != epoch)
+        /* What was there and is gone will be asked for anew. What never was there yet may be a listener that is warming. */
+        if (k->asked_by != epoch || (seen && k->harvested))
                 k->asked_by = NO_EPOCH;
 }
 

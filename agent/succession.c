@@ -736,6 +736,25 @@ void succession_step(struct succession *s, const struct succession_limits *l, co
 
 /* ---- a new agent ------------------------------------------------------------------------------------ */
 
+static void owed_again(struct step *t, const struct epoch *e)
+{
+        if (e->owed == OWED_PASS && e->owed_key != NO_KEY) /* harmless to a socket that listens */
+                effects_add(t->out, (struct effect){ .kind = DO_REVIVE, .epoch = e->number, .key = e->owed_key });
+        effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed, .key = e->owed_key });
+}
+
+/* A socket that a living generation got meanwhile may listen already: its acceptance settles it. */
+static void silence_again(struct step *t)
+{
+        for (uint32_t i = 0; i < t->s->escrow.n; i++) {
+                const struct escrow_key *k = &t->s->escrow.keys[i];
+                const struct epoch *has = k->passed ? succession_find(t->s, k->asked_by) : NULL;
+
+                if (k->inode && k->silenced && !(has && epoch_alive(has)))
+                        effects_add(t->out, (struct effect){ .kind = DO_SILENCE, .key = i });
+        }
+}
+
 static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fact *f)
 {
         switch ((enum epoch_state)e->state) {
@@ -751,8 +770,7 @@ static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fa
                 }
                 feed(t, e, (struct epoch_input){ .event = ON_LAUNCHED, .pid = f->pid });
                 if (f->waits_for_reply && e->owed != OWED_NOTHING)
-                        effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
-                                                             .key = e->owed_key });
+                        owed_again(t, e);
                 if (f->hangs && e->owed == OWED_NOTHING)
                         act(t, DO_SIGNAL, e->number, SIGKILL); /* its end is an end like any other */
                 if (!mono_is_never(e->up))
@@ -760,8 +778,7 @@ static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fa
                 return;
         case EPOCH_SERVING:
                 if (f && f->waits_for_reply && e->owed != OWED_NOTHING)
-                        effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
-                                                             .key = e->owed_key });
+                        owed_again(t, e);
                 if (t->l->epoch.protocol)
                         act(t, DO_LOOK, e->number, 0);
                 return;
@@ -793,6 +810,7 @@ void succession_resume(struct succession *s, const struct succession_limits *l, 
                 if (s->epochs[i].state != EPOCH_NONE)
                         resume_epoch(&t, &s->epochs[i], f);
         }
+        silence_again(&t);
         if (s->validating)
                 act(&t, DO_VALIDATE, s->wanted, 0);
         if (s->waits_for_content || !mono_is_never(s->relaunch_at))
