@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#define SD_JOURNAL_SUPPRESS_LOCATION /* it would always be this file, with the path of the machine that built it */
 #include <systemd/sd-journal.h>
 #include <unistd.h>
 
