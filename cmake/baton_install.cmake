@@ -16,6 +16,10 @@ endforeach()
 if(TARGET hotrestart)
         install(TARGETS hotrestart ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
         install(FILES hotrestart/hotrestart.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/hotrestart)
+        # Relative to where the pc file lies: it stays right with another --prefix, and when the folder is moved.
+        file(RELATIVE_PATH pc_to_prefix ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+        file(RELATIVE_PATH pc_libdir ${CMAKE_INSTALL_PREFIX} ${CMAKE_INSTALL_FULL_LIBDIR})
+        file(RELATIVE_PATH pc_includedir ${CMAKE_INSTALL_PREFIX} ${CMAKE_INSTALL_FULL_INCLUDEDIR})
         configure_file(packaging/libhotrestart.pc.in libhotrestart.pc @ONLY)
         install(FILES ${CMAKE_CURRENT_BINARY_DIR}/libhotrestart.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endif()
@@ -46,6 +50,13 @@ if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/packaging/completions/baton.fish)
         install(FILES packaging/completions/baton.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
 endif()
 
-configure_file(packaging/systemd/baton@.service.in baton@.service @ONLY)
+# A unit has to name its program by a full path: the prefix is known for sure only when it is installed.
+install(CODE "
+        set(unit_bindir \"${CMAKE_INSTALL_BINDIR}\")
+        if(NOT IS_ABSOLUTE \"\${unit_bindir}\")
+                get_filename_component(unit_bindir \"\${CMAKE_INSTALL_PREFIX}/\${unit_bindir}\" ABSOLUTE)
+        endif()
+        configure_file(\"${CMAKE_CURRENT_SOURCE_DIR}/packaging/systemd/baton@.service.in\"
+                \"${CMAKE_CURRENT_BINARY_DIR}/baton@.service\" @ONLY)")
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/baton@.service DESTINATION lib/systemd/system)
 install(FILES packaging/systemd/baton.json DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)

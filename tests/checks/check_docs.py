@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""check_docs.py ROOT: the documents name what the code has, and all of it.
+
+Every event that a source can say is listed in docs/operations.md, and no other; every option that the documents tell a user
+to give is one that a source knows; every link inside the tree leads somewhere.
+"""
+import pathlib
+import re
+import sys
+
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/design.md", "docs/operations.md", "docs/protocol.md", "packaging/container/README.md")
+# In the calls that say an event, in the table of reports and in the keeper's own lines.
+SAYS = re.compile(r'(?:log_event\(\s*[^,"]+,|\bfail\(a, [^"]*?,|\bsay\(|\]\s*=)\s*"([a-z][a-z-]*\.[a-z][a-z-]*)"')
+DROPPED = re.compile(r"event=([a-z]+\.[a-z-]+)")
+EVENTS = re.compile(r"^## Log and events\n(.*?)^## ", re.M | re.S)
+OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]+)")
+# Of other programs: Envoy, cmake, ctest, git, docker, systemd's, curl, and of our scripts.
+FOREIGN = set("""concurrency log-level mode restart-epoch base-id use-dynamic-base-id socket-path parent-shutdown-time-s config-path
+    config-yaml disable-hot-restart drain-time-s skip-hot-restart-parent-stats skip-hot-restart-on-no-parent preset build install prefix
+    test-dir output-on-failure filter long stay init now unix-socket static libs cflags fault options""".split())
+
+
+def events_of(root):
+    for path in sorted((root / "agent").rglob("*.c")):
+        text = path.read_text()
+        yield from SAYS.findall(text)
+        yield from DROPPED.findall(text)
+
+
+def options_of(root):
+    text = (root / "agent/options.c").read_text()
+    yield from re.findall(r'^\s+\{ "([a-z-]+)", ', text, re.M)
+    yield from re.findall(r'longs\[N_KEYS[^]]*\] = \(struct option\)\{ "([a-z-]+)"', text)
+    yield from re.findall(r'\{ "([a-z-]+)", OPT_', (root / "agent/ctl/main.c").read_text())
+
+
+def listed_in(text):
+    """The names in the first column of the tables of that chapter."""
+    for row in re.findall(r"^\|([^|]*)\|", EVENTS.search(text)[1], re.M):
+        yield from re.findall(r"`([^`]*)`", row)
+
+
+def findings(root):
+    said, listed = set(events_of(root)), set(listed_in((root / "docs/operations.md").read_text()))
+    if len(said) < 30:
+        yield f"only {len(said)} events were found in the sources: this check does not see them any more"
+    for name in sorted(said - listed):
+        yield f"docs/operations.md does not list the event {name}"
+    for name in sorted(listed - said):
+        yield f"docs/operations.md lists {name}, which nothing says"
+    options = set(options_of(root)) | FOREIGN
+    for name in DOCUMENTS:
+        if not (root / name).exists():
+            continue
+        text = (root / name).read_text()
+        for option in sorted(set(OPTION.findall(text)) - options):
+            yield f"{name}: nobody knows the option --{option}"
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            if not (root / name).parent.joinpath(target).exists():
+                yield f"{name}: the link to {target} leads nowhere"
+
+
+def main():
+    found = list(findings(pathlib.Path(sys.argv[1]).resolve()))
+    for finding in found:
+        print(finding)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
