@@ -47,6 +47,7 @@ struct proc {
         char *listeners;      /* last answer of /listeners */
         size_t listeners_bytes;
         struct admin_request *sampling, *watching, *ordering, *asking;
+        struct mono sampled;  /* when the last sample was begun */
 };
 
 struct agent {
@@ -129,6 +130,7 @@ void start_clean(struct agent *a); /* nobody runs any more: remove what only a l
 
 /* status.c */
 void status_write(void *userdata, struct json_writer *w);
+bool status_sampling(void *userdata, bool start);
 bool status_ready(void *userdata, char *reason, size_t n);
 bool status_live(void *userdata, char *reason, size_t n);
 void status_metrics(void *userdata, struct metrics_writer *w);

@@ -547,7 +547,7 @@ static int on_command(void *userdata, enum control_command c, const struct contr
 static void serve_control(struct agent *a, struct inventory *inv)
 {
         struct control_ops ops = {
-                .ud = a, .status = status_write, .ready = status_ready, .live = status_live, .command = on_command,
+                .ud = a, .status = status_write, .sampling = status_sampling, .ready = status_ready, .live = status_live, .command = on_command,
                 .metrics = status_metrics,
         };
         int r = control_new(a->loop, &ops, &a->control);

@@ -182,6 +182,26 @@ static void write_people(struct agent *a, struct json_writer *w)
         json_end_object(w);
 }
 
+bool status_sampling(void *userdata, bool start)
+{
+        enum { FRESH_MS = 1000 };
+        struct agent *a = userdata;
+        struct mono now = clock_now();
+        bool under_way = false;
+
+        for (size_t i = 0; i < GENERATIONS_MAX; i++) {
+                struct proc *p = &a->procs[i];
+                const struct epoch *e = p->used ? succession_find(&a->s, p->epoch) : NULL;
+
+                if (!e || (e->state != EPOCH_SERVING && e->state != EPOCH_DRAINING))
+                        continue;
+                if (start && !mono_before(now, mono_after_ms(p->sampled, FRESH_MS)))
+                        look_sample(p);
+                under_way |= p->sampling != NULL;
+        }
+        return under_way;
+}
+
 void status_write(void *userdata, struct json_writer *w)
 {
         struct agent *a = userdata;
