@@ -89,7 +89,7 @@ struct agent {
         size_t content_baseline_bytes;
         bool content_watched;
         int64_t unix_start_s;        /* told to every proxy as the original start */
-        char started[40];
+        struct mono started;
         char last_reason[640];
         char rejected[512];          /* the proxy's own words */
         bool said_ready;

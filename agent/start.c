@@ -612,7 +612,7 @@ int main(int argc, char **argv)
         a.validate_out = a.validate_pidfd = -1;
         for (size_t i = 0; i < KEYS_MAX; i++)
                 a.sockets[i] = a.looked[i] = -1;
-        (void)clock_wall(a.started, sizeof(a.started));
+        a.started = clock_now();
         log_setup(LOG_FORMAT_TEXT, LOG_NOTICE);
         r = a.loop ? keeper_link_new(WIRE_AGENT_FD, &a.link) : -ENOMEM;
         if (r < 0) {
