@@ -158,6 +158,11 @@ void report(struct agent *a, const struct effect *fx)
         case REPORT_REMOVED:
                 removed(a, fx);
                 return;
+        case REPORT_AMBIGUOUS:
+                log_event(LOG_WARNING, name, F_UINT("epoch", fx->epoch), F_STR("url", a->s.escrow.keys[fx->key].key.url),
+                          F_STR("reason", "two listeners have this address, in different network namespaces that this proxy does not name"),
+                          F_STR("then", "baton does not hold their sockets: a crash refuses their clients until the proxy is back"));
+                return;
         case REPORT_STOPPED:
                 log_event(LOG_NOTICE, name, F_INT("status", fx->arg), F_STR("reason", a->last_reason));
                 return;

@@ -421,12 +421,15 @@ static void on_look(struct step *t, struct epoch *e)
                 e->next_look = mono_after_ms(t->now, t->l->watch_ms);
 }
 
-static void answer_pass(struct step *t, struct epoch *e)
+static void answer_pass(struct step *t, struct epoch *e, bool retold)
 {
         struct succession *s = t->s;
+        bool twice = mono_is_never(e->up) && !retold && escrow_asked_twice(&s->escrow, e->number, t->in->key, t->out);
         uint32_t key;
         bool pass = escrow_asked(&s->escrow, e->number, t->in->key, &key) && !s->stop_drains && s->end == END_NOT;
 
+        if (twice)
+                effects_add(t->out, (struct effect){ .kind = DO_REPORT, .epoch = e->number, .value = REPORT_AMBIGUOUS, .key = key });
         if (key == NO_KEY)
                 effects_report(t->out, e->number, REPORT_TOO_MANY_KEYS, KEYS_MAX);
         e->owed = OWED_PASS;
@@ -439,15 +442,16 @@ static void answer_pass(struct step *t, struct epoch *e)
 
 static void on_request(struct step *t, struct epoch *e)
 {
-        bool drain_listeners = false;
+        bool drain_listeners = false, retold = e->retold;
 
+        e->retold = false;
         e->owed = OWED_NOTHING;
         switch (t->in->request) {
         case HR_SHUTDOWN_ADMIN:
                 e->owed = OWED_SHUTDOWN_ADMIN;
                 break;
         case HR_PASS_LISTEN_SOCKET:
-                answer_pass(t, e);
+                answer_pass(t, e, retold);
                 break;
         case HR_STATS:
                 e->owed = OWED_STATS;
@@ -771,6 +775,7 @@ static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fa
                 feed(t, e, (struct epoch_input){ .event = ON_LAUNCHED, .pid = f->pid });
                 if (f->waits_for_reply && e->owed != OWED_NOTHING)
                         owed_again(t, e);
+                e->retold = !f->waits_for_reply && e->owed == OWED_PASS;
                 if (f->hangs && e->owed == OWED_NOTHING)
                         act(t, DO_SIGNAL, e->number, SIGKILL); /* its end is an end like any other */
                 if (!mono_is_never(e->up))
