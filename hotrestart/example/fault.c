@@ -198,9 +198,12 @@ static void happen(const struct fault *f, struct fault_target target)
         }
 }
 
-void fault_at(const struct fault *faults, size_t n, enum fault_step step, unsigned nth, struct fault_target target)
+void fault_at(struct fault *faults, size_t n, enum fault_step step, unsigned nth, struct fault_target target)
 {
-        for (size_t i = 0; i < n; i++)
-                if (faults[i].step == step && faults[i].nth == nth)
-                        happen(&faults[i], target);
+        for (size_t i = 0; i < n; i++) {
+                if (faults[i].step != step || faults[i].nth != nth || faults[i].done)
+                        continue;
+                faults[i].done = true;
+                happen(&faults[i], target);
+        }
 }

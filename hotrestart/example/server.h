@@ -43,6 +43,7 @@ struct fault {
         enum fault_what what;
         unsigned nth; /* BEFORE_PASS: which one */
         int64_t ms;   /* FAULT_LATE */
+        bool done;    /* each happens once */
 };
 
 /* What a fault sends garbage to: a bound socket of ours and the name it is aimed at. */
@@ -57,8 +58,8 @@ int fault_parse(const char *text, struct fault *ret);
 /** fault_file() - take the orders of a file, one a line, and remove it: the next start is a good one. Return: 0, also without file; -EINVAL */
 int fault_file(const char *path, struct fault *faults, size_t *n);
 
-/** fault_at() - do what is ordered for this step, if anything is */
-void fault_at(const struct fault *faults, size_t n, enum fault_step step, unsigned nth, struct fault_target target);
+/** fault_at() - do what is ordered for this step, if anything is and it has not happened yet */
+void fault_at(struct fault *faults, size_t n, enum fault_step step, unsigned nth, struct fault_target target);
 
 /* ---- options.c -------------------------------------------------------------------------------------- */
 
