@@ -31,7 +31,13 @@ enum epoch_event {
 };
 
 /* The last request taken from its queue that asks for an answer: a new agent may have to give it. */
-enum owed_kind { OWED_NOTHING, OWED_SHUTDOWN_ADMIN, OWED_PASS, OWED_STATS, OWED_UNRECOGNIZED };
+enum owed_kind {
+        OWED_NOTHING = HR_OWES_NOTHING,
+        OWED_SHUTDOWN_ADMIN = HR_OWES_SHUTDOWN_ADMIN,
+        OWED_PASS = HR_OWES_PASS,
+        OWED_STATS = HR_OWES_STATS,
+        OWED_UNRECOGNIZED = HR_OWES_UNRECOGNIZED,
+};
 
 struct epoch_limits {
         bool protocol;          /* it speaks hot restart; else it serves from its launch and ends by SIGTERM alone */

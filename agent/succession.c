@@ -432,7 +432,6 @@ static void answer_pass(struct step *t, struct epoch *e, bool retold)
                 effects_add(t->out, (struct effect){ .kind = DO_REPORT, .epoch = e->number, .value = REPORT_AMBIGUOUS, .key = key });
         if (key == NO_KEY)
                 effects_report(t->out, e->number, REPORT_TOO_MANY_KEYS, KEYS_MAX);
-        e->owed = OWED_PASS;
         e->owed_key = pass ? key : NO_KEY;
         if (pass && s->escrow.keys[key].silenced) {
                 effects_add(t->out, (struct effect){ .kind = DO_REVIVE, .epoch = e->number, .key = key });
@@ -442,45 +441,19 @@ static void answer_pass(struct step *t, struct epoch *e, bool retold)
 
 static void on_request(struct step *t, struct epoch *e)
 {
-        bool drain_listeners = false, retold = e->retold;
+        bool retold = e->retold;
 
         e->retold = false;
-        e->owed = OWED_NOTHING;
-        switch (t->in->request) {
-        case HR_SHUTDOWN_ADMIN:
-                e->owed = OWED_SHUTDOWN_ADMIN;
-                break;
-        case HR_PASS_LISTEN_SOCKET:
+        e->owed = hr_parent_owes(t->in->request);
+        if (e->owed == OWED_PASS)
                 answer_pass(t, e, retold);
-                break;
-        case HR_STATS:
-                e->owed = OWED_STATS;
-                break;
-        case HR_DRAIN_LISTENERS:
-                drain_listeners = true;
-                break;
-        case HR_TERMINATE:
-                if (e->udp && e->number == t->s->wanted)
-                        escrow_terminated(&t->s->escrow, e->number, t->out);
-                break;
-        case HR_TEST_CONNECTION: /* an answer would be taken for the answer to its next request */
-                break;
-        case HR_FORWARDED_UDP:
-        case HR_UNKNOWN_REQUEST:
-        case HR_REPLY_PASS:
-        case HR_REPLY_SHUTDOWN_ADMIN:
-        case HR_REPLY_STATS:
-        case HR_REPLY_UNRECOGNIZED:
-        case HR_UNKNOWN_REPLY:
-        case HR_EMPTY:
-                e->owed = OWED_UNRECOGNIZED;
-                break;
-        }
+        if (t->in->request == HR_TERMINATE && e->udp && e->number == t->s->wanted)
+                escrow_terminated(&t->s->escrow, e->number, t->out);
         act(t, DO_TAKE, e->number, 0);
         if (e->owed != OWED_NOTHING)
                 effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
                                                      .key = e->owed_key });
-        if (!drain_listeners)
+        if (t->in->request != HR_DRAIN_LISTENERS)
                 return;
         if (t->in->look)
                 escrow_queues(&t->s->escrow, e->number, t->in->look->keys, t->in->look->n);
