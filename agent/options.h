@@ -12,6 +12,7 @@
 enum {
         OPTIONS_VERSION = 1,
         OPTIONS_STATUS_MAX = 8,
+        OPTIONS_NAME_MAX = 50, /* behind /tmp/baton-UID/ it still is a short enough run directory */
         OPTIONS_LIST_MAX = 64,
         OPTIONS_PROXY_ARGS_MAX = 1024,
         OPTIONS_STRING_BYTES = 256 * 1024,

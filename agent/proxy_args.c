@@ -100,7 +100,7 @@ static int take_rule(struct proxy_args *a, size_t rule, const char *value, const
                 return 0;
         case DRAIN_TIME:
                 a->drain_time_s = strtoll(value, &end, 10);
-                return *end || a->drain_time_s < 0 || a->drain_time_s > 86400 ? refuse(e, "--drain-time-s", "it is no number of seconds up to a day") : 0;
+                return *end || *value < '0' || *value > '9' || a->drain_time_s < 0 || a->drain_time_s > 86400 ? refuse(e, "--drain-time-s", "it is no number of seconds up to a day") : 0;
         case PLAIN:
                 a->plain = true;
                 return 0;
