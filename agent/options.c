@@ -658,7 +658,8 @@ static int resolve(struct parse *p)
                 r = keep(p, "bootstrap", &o->admin);
         else if (r == 0 && strcmp(admin, "bootstrap") != 0 && strcmp(admin, "off") != 0)
                 return complain(p, "baton run: --admin: an address is not in this version; use off or bootstrap");
-        if (o->handover == HANDOVER_DETECT)
+        o->handover_detected = o->handover == HANDOVER_DETECT;
+        if (o->handover_detected)
                 o->handover = looks_like_envoy(o) ? HANDOVER_ENVOY : HANDOVER_NONE;
         if (o->handover == HANDOVER_LISTEN_FDS)
                 return complain(p, "baton run: --handover: listen-fds is not in this version");

@@ -44,6 +44,7 @@ struct options {
         int64_t hang_timeout_ms /* -1: off */, observe_ms, stats_interval_ms;
         int64_t retry_tokens, max_draining /* -1: none */;
         int64_t handover;      /* enum handover, resolved */
+        bool handover_detected;
         int64_t on_exhausted, on_clean_exit, log_format, certs_mode, certs_verify;
         int64_t log_level;     /* LOG_DEBUG... */
         bool drain_time_given; /* else Envoy's --drain-time-s counts */
