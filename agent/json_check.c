@@ -189,8 +189,9 @@ const char *json_check(const char *text, size_t n, size_t *ret_at)
         struct check c = { .p = text, .end = text + n };
 
         value(&c);
-        space(&c);
-        if (!c.wrong && c.p < c.end)
+        if (!c.wrong)
+                space(&c);
+        if (c.p < c.end)
                 (void)fail(&c, "something stands behind the value");
         *ret_at = (size_t)(c.p - text);
         return c.wrong;

@@ -114,10 +114,10 @@ struct parse {
         const char *file_proxy[OPTIONS_PROXY_ARGS_MAX];
         size_t n_file_proxy;
         const char *file;
-        char file_text[OPTIONS_STRING_BYTES]; /* the values of the file, one behind the other */
-        size_t n_file_text;
         struct options *out;
         struct options_error *error;
+        size_t n_file_text;
+        char file_text[OPTIONS_STRING_BYTES]; /* the values of the file, one behind the other; last: it is not cleared */
 };
 
 const char *options_names(size_t n)
@@ -666,6 +666,15 @@ static int resolve(struct parse *p)
         return r;
 }
 
+/*
+ * getopt_long() takes any beginning of a name, and the first of several if they are of one kind. What is short for one
+ * option today is short for two tomorrow: only the whole name will do.
+ */
+static bool is_whole_name(const char *word, const char *name)
+{
+        return strcspn(word + 2, "=") == strlen(name);
+}
+
 static int read_command_line(struct parse *p, int argc, char **argv, const char **ret_print, bool *ret_help)
 {
         struct option longs[N_KEYS + 3] = { 0 };
@@ -674,12 +683,15 @@ static int read_command_line(struct parse *p, int argc, char **argv, const char 
         for (int k = 0; k < N_KEYS; k++)
                 longs[k] = (struct option){ keys[k].name, keys[k].kind == K_FLAG ? optional_argument : required_argument, NULL, 'o' };
         longs[N_KEYS] = (struct option){ "print-options", optional_argument, NULL, 'p' };
-        longs[N_KEYS + 1] = (struct option){ "help", no_argument, NULL, 'h' };
+        longs[N_KEYS + 1] = (struct option){ "help", no_argument, NULL, 'H' };
         optind = 0;
         opterr = 0;
         while ((c = getopt_long(argc, argv, "+:h", longs, &index)) != -1) {
+                const char *word = argv[optind - (optarg && optarg == argv[optind - 1] ? 2 : 1)]; /* its value may stand behind it */
                 int r = 0;
 
+                if ((c == 'o' || c == 'p' || c == 'H') && !is_whole_name(word, longs[index].name))
+                        return complain(p, "baton run: unknown option %.*s; see baton run --help", (int)strcspn(word, "="), word);
                 switch (c) {
                 case 'o':
                         r = give(p, FROM_COMMAND_LINE, index, optarg ? optarg : "true");
@@ -690,6 +702,7 @@ static int read_command_line(struct parse *p, int argc, char **argv, const char 
                                 r = complain(p, "baton run: --print-options: '%s' is neither table nor json", *ret_print);
                         break;
                 case 'h':
+                case 'H':
                         *ret_help = true;
                         break;
                 case ':':
@@ -699,7 +712,7 @@ static int read_command_line(struct parse *p, int argc, char **argv, const char 
                         if (optopt) /* a letter, perhaps in the middle of a word */
                                 r = complain(p, "baton run: unknown option -%c; see baton run --help", optopt);
                         else
-                                r = complain(p, "baton run: unknown option %s; see baton run --help", argv[optind - 1]);
+                                r = complain(p, "baton run: unknown option %.*s; see baton run --help", (int)strcspn(word, "="), word);
                 }
                 if (r)
                         return r;
@@ -718,7 +731,9 @@ int options_parse(int argc, char **argv, char **environment, struct options *ret
         bool help = false;
         int r, k = key_index("config");
 
-        p = (struct parse){ .out = ret, .error = reterr };
+        memset(&p, 0, offsetof(struct parse, file_text));
+        p.out = ret;
+        p.error = reterr;
         r = read_command_line(&p, argc, argv, &print, &help);
         if (r)
                 return r;
