@@ -122,9 +122,6 @@ void look_watch_listeners(struct proc *p);
 void look_sample(struct proc *p);
 void look_order(struct proc *p, const char *path); /* POST without caring for the answer */
 
-/* plain.c */
-int plain_run(struct agent *a); /* the proxy once, as it is; blocks until it has ended. Return: its exit status */
-
 /* start.c */
 void start_clean(struct agent *a); /* nobody runs any more: remove what only a living instance needs */
 

@@ -21,6 +21,7 @@
 #include "agent/image.h"
 #include "agent/instance.h"
 #include "agent/log.h"
+#include "agent/plain.h"
 
 extern char **environ;
 
@@ -179,19 +180,35 @@ static const char *extension_of(const char *path)
         return dot && dot != base ? dot : "";
 }
 
-static void use_options(struct agent *a)
+static void refuse_options(struct agent *a, const char *text)
+{
+        fprintf(stderr, "%s\n", text);
+        give_up(a, STATUS_USAGE);
+}
+
+/* What must be known before a run directory is taken. */
+static void read_proxy_args(struct agent *a)
 {
         const struct options *o = a->options;
         static const char *argv[OPTIONS_PROXY_ARGS_MAX + 1];
-        struct proxy_args_error error;
-        int r;
+        struct proxy_args_error error = { "baton run: out of memory" };
 
         log_setup(o->log_format, o->log_level);
         for (size_t i = 0; i < o->n_proxy_args; i++)
                 argv[i] = options_proxy_arg(o, i);
-        r = proxy_args_read(argv, o->n_proxy_args, o->handover == HANDOVER_ENVOY, &a->args, &error);
-        if (r != 0)
-                (void)fail(a, STATUS_USAGE, "options.refused", error.text);
+        if (proxy_args_read(argv, o->n_proxy_args, o->handover == HANDOVER_ENVOY, &a->args, &error) != 0)
+                refuse_options(a, error.text);
+        if (a->args.plain)
+                plain_run(a);
+        if (o->handover == HANDOVER_NONE && o->handover_detected && a->keeper.listen_fds > 0)
+                refuse_options(a, "baton run: LISTEN_FDS: sockets for the proxy are not in this version; "
+                                  "--handover=none runs it without them");
+}
+
+static void use_options(struct agent *a)
+{
+        const struct options *o = a->options;
+
         set_limits(a);
         a->kits = (struct kit_maker){
                 .run_dir = a->run_dir,
@@ -221,8 +238,7 @@ static void parse_options(struct agent *a, int argc, char **argv)
                 give_up(a, 0);
                 break;
         default:
-                fprintf(stderr, "%s\n", error.text);
-                give_up(a, STATUS_USAGE);
+                refuse_options(a, error.text);
         }
         if (options_seal(&o, &fd) < 0 || keeper_link_hold(a->link, names, &fd, 1) < 0 || options_map(fd, &a->options) != 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "cannot keep the options");
@@ -259,13 +275,15 @@ static void claim_run_dir(struct agent *a)
 
 static int open_file(struct agent *a, const char *name, int flags)
 {
-        char path[320];
+        char path[320], error[512];
         int fd;
 
         (void)snprintf(path, sizeof(path), "%s/%s", a->run_dir, name);
         fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
-        if (fd < 0)
-                (void)fail(a, STATUS_FAILED, "run-dir.refused", strerror(errno));
+        if (fd < 0) {
+                (void)snprintf(error, sizeof(error), "cannot open %s: %s", path, strerror(errno));
+                (void)fail(a, STATUS_FAILED, "run-dir.refused", error);
+        }
         if (hold_one(a, name, fd) < 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "the keeper cannot hold a file");
         return fd;
@@ -273,7 +291,7 @@ static int open_file(struct agent *a, const char *name, int flags)
 
 static void open_listeners(struct agent *a, struct inventory *inv)
 {
-        char path[320], name[WIRE_NAME_BYTES], error[256];
+        char path[320], name[WIRE_NAME_BYTES], error[512];
         int r;
 
         for (size_t i = 0; i < a->options->statuses.n; i++) {
@@ -281,14 +299,16 @@ static void open_listeners(struct agent *a, struct inventory *inv)
 
                 r = control_open_status(address, &inv->status_fds[inv->n_status], error, sizeof(error));
                 if (r < 0)
-                        (void)fail(a, STATUS_FAILED, "status.refused", error);
+                        (void)fail(a, r == -EINVAL ? STATUS_USAGE : STATUS_FAILED, "status.refused", error);
                 (void)snprintf(name, sizeof(name), "status/%s", address);
                 (void)hold_one(a, name, inv->status_fds[inv->n_status++]);
         }
         (void)snprintf(path, sizeof(path), "%s/control.sock", a->run_dir);
         r = control_open_unix(path, 0600, &inv->control_fd);
-        if (r < 0)
-                (void)fail(a, STATUS_FAILED, "control.refused", strerror(-r));
+        if (r < 0) {
+                (void)snprintf(error, sizeof(error), "cannot listen on %s: %s", path, strerror(-r));
+                (void)fail(a, STATUS_FAILED, "run-dir.refused", error);
+        }
         (void)hold_one(a, "control", inv->control_fd);
 }
 
@@ -568,9 +588,7 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
                 parse_options(a, argc, argv);
         else if (options_map(inv->options_fd, &a->options) != 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "cannot read the options that the keeper holds");
-        use_options(a);
-        if (a->args.plain)
-                give_up(a, plain_run(a));
+        read_proxy_args(a);
         if (first || inv->lock_fd < 0)
                 claim_run_dir(a);
         else if (instance_of_lock(inv->lock_fd, a->run_dir, sizeof(a->run_dir)) < 0)
