@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <ev.h>
 #include <inttypes.h>
-#include <microhttpd.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include "agent/cleanup.h"
 #include "agent/clock.h"
 #include "agent/events.h"
+#include "agent/late.h"
 #include "agent/log.h"
 
 enum { SERVERS_MAX = 16, CONNECTIONS_MAX = 256, STATUS_CONNECTIONS_MAX = 1024, BODY_BYTES_MAX = 64 * 1024, IDLE_S = 30, PAGE_BYTES = 16 * 1024,
@@ -602,8 +602,11 @@ void control_changed(struct control *c)
 
 int control_new(struct ev_loop *loop, const struct control_ops *ops, struct control **ret)
 {
-        struct control *c = calloc(1, sizeof(*c));
+        struct control *c;
 
+        if (late_mhd() < 0)
+                return -ELIBACC;
+        c = calloc(1, sizeof(*c));
         if (!c)
                 return -ENOMEM;
         c->loop = loop;

@@ -61,8 +61,8 @@ static void exited(struct agent *a, const struct effect *fx)
                 (void)snprintf(a->last_reason, sizeof(a->last_reason), "epoch %" PRIu64 " ended (%s) after %" PRId64 " ms%s",
                                fx->epoch, why, up_ms, e && mono_is_never(e->accepted) ? ", before it accepted connections" : "");
         log_event(wanted ? LOG_WARNING : LOG_NOTICE, "epoch.exited", F_UINT("epoch", fx->epoch), F_INT("pid", e ? e->pid : 0),
-                  F_STR("reason", why), F_INT("up_ms", up_ms), F_BOOL("accepted", e && !mono_is_never(e->accepted)),
-                  F_INT("tokens", a->s.backoff.tokens), F_STR("then", wanted ? wait : "as asked"));
+                  F_STR("reason", why), F_INT("up_ms", up_ms), F_INT("exited_ns", e ? e->exited_ns : 0),
+                  F_BOOL("accepted", e && !mono_is_never(e->accepted)), F_INT("tokens", a->s.backoff.tokens), F_STR("then", wanted ? wait : "as asked"));
 }
 
 static void accepted(struct agent *a, const struct effect *fx)

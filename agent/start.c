@@ -615,7 +615,9 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
         } else {
                 resume(a, inv);
         }
+        /* Libraries that the launch did not wait for are loaded while the proxy starts. */
         serve_control(a, inv);
+        (void)admin_prepare(a->admin);
 }
 
 int main(int argc, char **argv)

@@ -3,6 +3,7 @@
 #include "agent/succession.h"
 
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 
 enum { KIT_RETRY_MS = 1000, NOW_KILL_MS = 1000, TERM_MARGIN_MS = 2000, STATUS_INVALID = 2 };
@@ -85,7 +86,7 @@ struct mono succession_next(const struct succession *s)
 
 void succession_init(struct succession *s, const struct succession_limits *l)
 {
-        memset(s, 0, sizeof(*s));
+        memset(s, 0, offsetof(struct succession, escrow.keys)); /* slots from escrow.n on are written before they are read */
         s->wanted = NO_EPOCH;
         s->served = NO_EPOCH;
         s->kit = NO_EPOCH;
