@@ -593,6 +593,7 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
                 claim_run_dir(a);
         else if (instance_of_lock(inv->lock_fd, a->run_dir, sizeof(a->run_dir)) < 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "cannot find the run directory");
+        use_options(a);
         first = inv->state_fd < 0; /* an agent that died before this has left nothing to resume */
         if (first)
                 inv->state_fd = open_file(a, "state", O_TRUNC);
