@@ -394,6 +394,7 @@ static void on_look(struct step *t, struct epoch *e)
         struct succession *s = t->s;
         const struct look *look = t->in->look;
         enum look_lack lack;
+        bool silenced;
 
         if (e->state == EPOCH_STARTING && !mono_is_never(e->up)) {
                 const struct epoch *before = s->served == NO_EPOCH ? NULL : succession_find(s, s->served);
@@ -410,7 +411,10 @@ static void on_look(struct step *t, struct epoch *e)
         }
         if (e->state != EPOCH_SERVING)
                 return;
+        silenced = escrow_any_silenced(&s->escrow);
         escrow_settle(&s->escrow, e->number, look, t->out);
+        if (silenced && !escrow_any_silenced(&s->escrow))
+                effects_report(t->out, e->number, REPORT_REVIVED, 0);
         if (s->served != e->number)
                 accepted(t, e);
         if (look->admin_answered)
@@ -431,9 +435,13 @@ static void answer_pass(struct step *t, struct epoch *e)
                 effects_report(t->out, e->number, REPORT_TOO_MANY_KEYS, KEYS_MAX);
         e->owed = OWED_PASS;
         e->owed_key = pass ? key : NO_KEY;
-        if (pass && s->escrow.keys[key].silenced) {
-                effects_add(t->out, (struct effect){ .kind = DO_REVIVE, .epoch = e->number, .key = key });
-                s->escrow.keys[key].silenced = false;
+        if (!pass || !s->escrow.keys[key].silenced)
+                return;
+        effects_add(t->out, (struct effect){ .kind = DO_REVIVE, .epoch = e->number, .key = key });
+        s->escrow.keys[key].silenced = false;
+        if (mono_is_never(s->hold_until)) { /* clients wait again, and again not for ever */
+                s->hold_until = mono_after_ms(t->now, t->l->hold_ms);
+                effects_report(t->out, e->number, REPORT_REVIVED, 0);
         }
 }
 

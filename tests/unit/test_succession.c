@@ -265,9 +265,29 @@ Test(succession, after_the_hold_time_the_ports_refuse_and_the_next_that_asks_rev
                                    "  50210 clock            launch:2 kit:3<-2\n"
                                    "  50210 process          (launched)\n"
                                    "  50210 kit-ready        forget:1\n"
-                                   "  50300 PassListenSocket revive:0 take pass:0\n"
+                                   "  50300 PassListenSocket revive:0 (revived) take pass:0\n"
                                    "  50310 DrainListeners   take look:2\n"
                                    "  50311 look             (accepted gap=30311) forget:0\n"));
+}
+
+Test(succession, what_was_revived_for_a_start_that_hangs_refuses_again_after_the_hold_time)
+{
+        struct script *w = script_begin(usual());
+
+        script_up(w, 50, 0, 1);
+        w->text_bytes = 0;
+        w->quiet = true;
+        script_crash(w, 20000, 0);
+        script_crash(w, 60000, 1);
+        w->quiet = false;
+        script_ask(w, 60300, 2, 0);
+        script_run(w, 10000000);
+        cr_assert(script_expect(w, "  60200 clock            launch:2 kit:3<-2\n"
+                                   "  60200 process          (launched)\n"
+                                   "  60200 kit-ready        forget:1\n"
+                                   "  60300 PassListenSocket revive:0 (revived) take pass:0\n"
+                                   "  90300 clock            silence:0 (silenced)\n"
+                                   " 120200 clock            (ready-late)\n"));
 }
 
 Test(succession, one_that_is_silenced_while_it_starts_is_revived_when_it_accepts)
@@ -286,7 +306,7 @@ Test(succession, one_that_is_silenced_while_it_starts_is_revived_when_it_accepts
                                    "  20010 PassListenSocket take pass:0\n"
                                    "  50000 clock            silence:0 (silenced)\n"
                                    "  60000 DrainListeners   take look:1\n"
-                                   "  60001 look             revive:0 (accepted gap=40001) forget:0\n"));
+                                   "  60001 look             revive:0 (revived) (accepted gap=40001) forget:0\n"));
         cr_assert_not(escrow_any_silenced(&w->s.escrow));
 }
 
