@@ -228,11 +228,20 @@ static void end(struct step *t, int status)
         act(t, DO_END, NO_EPOCH, s->end_status);
 }
 
+/*
+ * Content that never served is compared with what is on disk: it may have been mended already. Content that served may differ
+ * from the disk for long, and what is there may be what failed: only a change from now on counts.
+ */
+static void watch_content(struct step *t)
+{
+        act(t, DO_WATCH_CONTENT, t->s->wanted, t->s->served == NO_EPOCH ? 1 : 2);
+}
+
 static void wait_for_content(struct step *t)
 {
         t->s->waits_for_content = true;
         t->s->relaunch_at = MONO_NEVER;
-        act(t, DO_WATCH_CONTENT, t->s->wanted, 1);
+        watch_content(t);
 }
 
 static void silence(struct step *t)
@@ -323,7 +332,7 @@ static void wanted_ended(struct step *t, struct epoch *e, struct mono accepted)
                 return;
         }
         effects_report(t->out, e->number, REPORT_WAITING, wait);
-        act(t, DO_WATCH_CONTENT, e->number, s->served == NO_EPOCH ? 1 : 2);
+        watch_content(t);
 }
 
 static void on_exit(struct step *t, struct epoch *e)
@@ -449,6 +458,10 @@ static void on_request(struct step *t, struct epoch *e)
 {
         bool drain_listeners = false;
 
+        if (!epoch_alive(e)) { /* what a dead one has left in its queue must not revive anything */
+                act(t, DO_TAKE, e->number, 0);
+                return;
+        }
         e->owed = OWED_NOTHING;
         switch (t->in->request) {
         case HR_SHUTDOWN_ADMIN:
@@ -578,6 +591,10 @@ static void on_validated(struct step *t)
 
         if (!s->validating)
                 return;
+        if (t->in->epoch != s->wanted) { /* a verdict on content that was changed meanwhile; one is asked for at a time */
+                act(t, DO_VALIDATE, s->wanted, 0);
+                return;
+        }
         s->validating = false;
         if (!t->in->value) {
                 if (s->backoff.tokens <= 0)
@@ -802,7 +819,7 @@ void succession_resume(struct succession *s, const struct succession_limits *l, 
         if (s->validating)
                 act(&t, DO_VALIDATE, s->wanted, 0);
         if (s->waits_for_content || !mono_is_never(s->relaunch_at))
-                act(&t, DO_WATCH_CONTENT, s->wanted, s->served == NO_EPOCH ? 1 : 2);
+                watch_content(&t);
         if (s->stop_drains)
                 escrow_close_all(&s->escrow, out);
         if (s->end == END_SAID)

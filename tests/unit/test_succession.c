@@ -131,7 +131,7 @@ Test(succession, with_on_exhausted_wait_the_ports_refuse_until_the_file_is_mende
         cr_assert(script_expect(w, "    100 exit             (exited 200) (waiting 200) watch-content-since-now\n"
                                    "    300 clock            launch:1 kit:2<-1\n"
                                    "    300 process          (launched)\n"
-                                   "    400 exit             (exited -1) (exhausted) silence:0 (silenced) watch-content-since-snapshot\n"
+                                   "    400 exit             (exited -1) (exhausted) silence:0 (silenced) watch-content-since-now\n"
                                    "4000000 content          (changed) kit:3<-disk forget:2\n"
                                    "4000000 kit-ready        launch:3 kit:4<-3\n"
                                    "4000000 process          (launched)\n"
@@ -178,6 +178,24 @@ Test(succession, a_config_that_the_proxy_rejects_at_the_first_start_ends_it_with
         script_validated(w, 1000, 0, true);
         cr_assert(script_expect(w, "     10 exit             (exited 200) validate:0 (waiting 200) watch-content-since-snapshot\n"
                                    "   1000 validated        (rejected) forget:0 forget:1 (stopped 2) end:2\n"));
+}
+
+Test(succession, a_verdict_on_content_that_was_changed_meanwhile_ends_nothing)
+{
+        struct script *w = script_begin(usual());
+
+        script_exit(w, 10, 0, CODE_EXITED, 1);
+        script_content(w, 20);
+        script_exit(w, 30, 2, CODE_EXITED, 1);
+        w->text_bytes = 0;
+        script_validated(w, 40, 0, true);
+        script_validated(w, 50, 2, false);
+        script_run(w, 230);
+        cr_assert(script_expect(w, "     40 validated        validate:2\n"
+                                   "     50 validated       \n"
+                                   "    230 clock            launch:3 kit:4<-3\n"
+                                   "    230 process          (launched)\n"
+                                   "    230 kit-ready        forget:2\n"));
 }
 
 Test(succession, a_rejected_config_with_on_exhausted_wait_waits_for_the_file)
@@ -308,6 +326,23 @@ Test(succession, one_that_is_silenced_while_it_starts_is_revived_when_it_accepts
                                    "  60000 DrainListeners   take look:1\n"
                                    "  60001 look             revive:0 (revived) (accepted gap=40001) forget:0\n"));
         cr_assert_not(escrow_any_silenced(&w->s.escrow));
+}
+
+Test(succession, what_a_dead_generation_left_in_its_queue_gets_no_answer_and_revives_nothing)
+{
+        struct script *w = script_begin(usual());
+
+        script_up(w, 50, 0, 1);
+        w->text_bytes = 0;
+        script_crash(w, 100, 0);
+        script_run(w, 250);
+        w->s.hold_until = (struct mono){ 280 * INT64_C(1000000) };
+        script_run(w, 290);
+        script_ask(w, 290, 0, 0);
+        cr_assert(script_expect(w, "    100 exit             (exited 200) (waiting 200) watch-content-since-now\n"
+                                   "    280 clock            silence:0 (silenced)\n"
+                                   "    290 PassListenSocket take\n"));
+        cr_assert(escrow_any_silenced(&w->s.escrow));
 }
 
 Test(succession, changed_content_that_fails_gives_way_to_what_served_before)
