@@ -74,6 +74,7 @@ static void term(struct epoch *e, const struct epoch_limits *l, struct mono now,
 static void kill_now(struct epoch *e, const struct epoch_limits *l, struct mono now, struct effects *out)
 {
         act(e, out, DO_SIGNAL, SIGKILL);
+        e->kill_by = mono_min(e->kill_by, now); /* so that a new agent repeats this signal and not a lesser one */
         enter(e, EPOCH_STOPPING, mono_after_ms(now, l->kill_ms));
 }
 

@@ -626,10 +626,9 @@ static void on_unready(struct step *t)
 {
         struct succession *s = t->s;
 
-        if (s->unready == (uint32_t)(t->in->value != 0))
-                return;
-        s->unready = t->in->value != 0;
-        effects_report(t->out, s->wanted, s->unready ? REPORT_UNREADY : REPORT_READY_AGAIN, 0);
+        if (s->unready != (uint32_t)(t->in->value != 0))
+                effects_report(t->out, s->wanted, t->in->value ? REPORT_UNREADY : REPORT_READY_AGAIN, 0);
+        s->unready = t->in->value != 0; /* asked again: done again, the first may have been lost with an agent */
         if (succession_serving(s) && !s->stops)
                 act(t, s->unready ? DO_FAIL_HEALTHCHECK : DO_PASS_HEALTHCHECK, s->wanted, 0);
 }
@@ -761,6 +760,38 @@ void succession_step(struct succession *s, const struct succession_limits *l, co
 
 /* ---- a new agent ------------------------------------------------------------------------------------ */
 
+static void resume_reply(struct step *t, const struct epoch *e, const struct resume_fact *f)
+{
+        if (f && f->waits_for_reply && e->owed != OWED_NOTHING)
+                effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
+                                                     .key = e->owed_key });
+}
+
+static void resume_starting(struct step *t, struct epoch *e, const struct resume_fact *f)
+{
+        if (!f || !f->job_known) {
+                act(t, DO_LAUNCH, e->number, 0);
+                return;
+        }
+        feed(t, e, (struct epoch_input){ .event = ON_LAUNCHED, .pid = f->pid });
+        if (e->state == EPOCH_SERVING) { /* without the protocol */
+                accepted(t, e);
+                return;
+        }
+        resume_reply(t, e, f);
+        if (!mono_is_never(e->up))
+                act(t, DO_LOOK, e->number, 0);
+}
+
+static void resume_serving(struct step *t, struct epoch *e, const struct resume_fact *f)
+{
+        resume_reply(t, e, f);
+        if (t->s->unready)
+                act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
+        if (t->l->epoch.protocol)
+                act(t, DO_LOOK, e->number, 0);
+}
+
 static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fact *f)
 {
         switch ((enum epoch_state)e->state) {
@@ -770,23 +801,10 @@ static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fa
                         act(t, DO_MAKE_KIT, e->number, (int64_t)e->copy_of);
                 return;
         case EPOCH_STARTING:
-                if (!f || !f->job_known) {
-                        act(t, DO_LAUNCH, e->number, 0);
-                        return;
-                }
-                feed(t, e, (struct epoch_input){ .event = ON_LAUNCHED, .pid = f->pid });
-                if (f->waits_for_reply && e->owed != OWED_NOTHING)
-                        effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
-                                                             .key = e->owed_key });
-                if (!mono_is_never(e->up))
-                        act(t, DO_LOOK, e->number, 0);
+                resume_starting(t, e, f);
                 return;
         case EPOCH_SERVING:
-                if (f && f->waits_for_reply && e->owed != OWED_NOTHING)
-                        effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
-                                                             .key = e->owed_key });
-                if (t->l->epoch.protocol)
-                        act(t, DO_LOOK, e->number, 0);
+                resume_serving(t, e, f);
                 return;
         case EPOCH_DRAINING:
                 act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
@@ -794,7 +812,7 @@ static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fa
                 e->next_sample = t->now;
                 return;
         case EPOCH_STOPPING:
-                act(t, DO_SIGNAL, e->number, mono_is_never(e->up) && t->l->epoch.protocol ? SIGKILL : SIGTERM);
+                act(t, DO_SIGNAL, e->number, mono_before(t->now, e->kill_by) ? SIGTERM : SIGKILL);
                 return;
         case EPOCH_NONE:
         case EPOCH_GONE:
@@ -805,7 +823,8 @@ static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fa
 void succession_resume(struct succession *s, const struct succession_limits *l, const struct resume_fact *facts, size_t n,
                        struct mono now, struct effects *out)
 {
-        struct step t = { s, l, NULL, now, out };
+        static const struct succession_input nothing;
+        struct step t = { s, l, &nothing, now, out };
 
         for (size_t i = 0; i < GENERATIONS_MAX; i++) {
                 const struct resume_fact *f = NULL;
@@ -816,6 +835,7 @@ void succession_resume(struct succession *s, const struct succession_limits *l, 
                 if (s->epochs[i].state != EPOCH_NONE)
                         resume_epoch(&t, &s->epochs[i], f);
         }
+        escrow_repeat(&s->escrow, s->silenced_once && !mono_is_never(s->outage), out);
         if (s->validating)
                 act(&t, DO_VALIDATE, s->wanted, 0);
         if (s->waits_for_content || !mono_is_never(s->relaunch_at))

@@ -157,3 +157,64 @@ Test(resume, an_end_that_was_decided_is_carried_out)
         script_die(w, facts, 1);
         cr_assert(script_expect(w, "  20000 resume           end:0\n"));
 }
+
+Test(resume, sockets_that_may_not_have_been_silenced_are_silenced_again_and_revived_ones_revived)
+{
+        struct script *w = begun();
+        struct resume_fact facts[] = { runs(1, false), kit(2) };
+
+        script_up(w, 50, 0, 2);
+        w->quiet = true;
+        script_crash(w, 20000, 0);
+        script_run(w, 50000);
+        w->quiet = false;
+        w->text_bytes = 0;
+        script_die(w, facts, 2);
+        script_ask(w, 50001, 1, 1);
+        script_die(w, facts, 2);
+        cr_assert(script_expect(w, "  50000 resume           silence:0 silence:1\n"
+                                   "  50001 PassListenSocket revive:1 (revived) take pass:1\n"
+                                   "  50001 resume           silence:0 revive:1\n"));
+}
+
+Test(resume, a_kill_is_repeated_as_a_kill)
+{
+        struct script *w = begun();
+        struct resume_fact facts[] = { runs(0, false), kit(1) };
+
+        script_up(w, 50, 0, 1);
+        script_stop(w, 10000, 2);
+        script_run(w, 11000);
+        w->text_bytes = 0;
+        script_die(w, facts, 2);
+        cr_assert(script_expect(w, "  11000 resume           kill:0\n"));
+}
+
+Test(resume, a_drain_asked_for_by_the_user_is_asked_for_again)
+{
+        struct script *w = begun();
+        struct resume_fact facts[] = { runs(0, false), kit(1) };
+
+        script_up(w, 50, 0, 1);
+        script_feed(w, 100, (struct succession_input){ .event = ON_UNREADY, .value = 1 });
+        w->text_bytes = 0;
+        script_die(w, facts, 2);
+        cr_assert(script_expect(w, "    100 resume           fail-health:0 look:0\n"));
+}
+
+Test(resume, without_the_protocol_a_launch_that_went_unnoticed_counts_as_serving)
+{
+        struct succession_limits l = script_limits();
+        struct resume_fact facts[] = { runs(0, false), kit(1) };
+        struct script *w;
+
+        l.epoch.protocol = false;
+        w = script_new(&l);
+        succession_step(&w->s, &l, &(struct succession_input){ .event = ON_BEGIN }, (struct mono){ 0 }, &w->fx);
+        succession_step(&w->s, &l, &(struct succession_input){ .event = ON_KIT_READY }, (struct mono){ 0 }, &w->fx);
+        script_die(w, facts, 2);
+        script_run(w, 100000);
+        cr_assert(script_expect(w, "      0 resume           (launched) (accepted) kit:1<-0\n"));
+        cr_assert(succession_ready(&w->s, NULL));
+        cr_assert_eq(w->s.served, 0);
+}
