@@ -428,10 +428,8 @@ static void on_look(struct step *t, struct epoch *e)
                 accepted(t, e);
         if (look->admin_answered)
                 s->create_failures = look->create_failures;
-        if (look->lds && mono_is_never(e->next_look))
-                e->next_look = mono_after_ms(t->now, t->l->watch_ms);
-        if (look->harvest_failed && mono_is_never(e->next_look))
-                e->next_look = mono_after_ms(t->now, t->l->watch_ms);
+        e->lack = look->harvest_failed ? LACK_HARVEST : LACK_NOTHING; /* unknown what it listens on: ask again */
+        e->next_look = look->lds || look->harvest_failed ? mono_after_ms(t->now, t->l->watch_ms) : MONO_NEVER;
 }
 
 static void answer_pass(struct step *t, struct epoch *e)
@@ -697,7 +695,7 @@ static void on_epoch_event(struct step *t, struct epoch *e)
         case ON_LISTENERS:
                 if (e->state != EPOCH_SERVING)
                         return;
-                if (in->value)
+                if (in->value || e->lack == LACK_HARVEST)
                         act(t, DO_LOOK, e->number, 0);
                 e->next_look = mono_after_ms(t->now, t->l->watch_ms);
                 return;
@@ -780,7 +778,7 @@ static void resume_starting(struct step *t, struct epoch *e, const struct resume
         }
         resume_reply(t, e, f);
         if (!mono_is_never(e->up))
-                act(t, DO_LOOK, e->number, 0);
+                epoch_look(e, t->now, t->out);
 }
 
 static void resume_serving(struct step *t, struct epoch *e, const struct resume_fact *f)
@@ -789,7 +787,7 @@ static void resume_serving(struct step *t, struct epoch *e, const struct resume_
         if (t->s->unready)
                 act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
         if (t->l->epoch.protocol)
-                act(t, DO_LOOK, e->number, 0);
+                epoch_look(e, t->now, t->out);
 }
 
 static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fact *f)

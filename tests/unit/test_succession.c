@@ -448,6 +448,43 @@ Test(succession, listeners_from_outside_are_looked_at_once_a_second_and_asked_fo
                                    "   2110 look             (removed) close:0 hold:1\n"));
 }
 
+Test(succession, a_failed_look_at_one_that_serves_is_repeated_until_it_succeeds_and_then_no_more)
+{
+        struct script *w = script_begin(usual());
+        struct look failed = { .harvest_failed = true };
+        struct resume_fact facts[] = { { .epoch = 0, .job_known = true, .pid = 1000 }, { .epoch = 1, .kit_held = true } };
+
+        script_up(w, 50, 0, 1);
+        w->now_ms = 100;
+        w->text_bytes = 0;
+        script_die(w, facts, 2);
+        script_feed(w, 110, (struct succession_input){ .event = ON_LOOK, .epoch = 0, .look = &failed });
+        script_run(w, 1110);
+        script_feed(w, 1111, (struct succession_input){ .event = ON_LISTENERS, .epoch = 0, .value = 0 });
+        script_look(w, 1120, 0, 1);
+        script_run(w, 1000000);
+        cr_assert(script_expect(w, "    100 resume           look:0\n"
+                                   "    110 look            \n"
+                                   "   1110 clock            watch-listeners:0\n"
+                                   "   1111 listeners        look:0\n"
+                                   "   1120 look            \n"));
+        cr_assert(mono_is_never(succession_next(&w->s)));
+}
+
+Test(succession, a_look_that_brings_no_answer_is_asked_for_again)
+{
+        struct script *w = script_begin(usual());
+
+        script_say(w, 10, 0, HR_DRAIN_LISTENERS);
+        script_run(w, 20010);
+        script_look(w, 20011, 0, 0);
+        script_run(w, 1000000);
+        cr_assert(script_expect(w, "     10 DrainListeners   take look:0\n"
+                                   "  10010 clock            look:0\n"
+                                   "  20010 clock            look:0\n"
+                                   "  20011 look             (accepted)\n"));
+}
+
 Test(succession, drain_makes_it_unready_and_the_next_generation_too_until_it_is_undone)
 {
         struct script *w = script_begin(usual());
