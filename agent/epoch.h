@@ -90,6 +90,8 @@ struct epoch_input {
 void epoch_init(struct epoch *e, uint64_t number, uint64_t copy_of, uint64_t origin);
 void epoch_step(struct epoch *e, const struct epoch_limits *l, const struct epoch_input *in, struct mono now,
                 struct effects *out);
+/** epoch_look() - asks for a look, and for another one should no answer come */
+void epoch_look(struct epoch *e, struct mono now, struct effects *out);
 struct mono epoch_next(const struct epoch *e); /* when it next wants ON_TIME */
 bool epoch_alive(const struct epoch *e);       /* launched and not gone */
 const char *epoch_state_name(uint32_t state);

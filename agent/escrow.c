@@ -231,6 +231,18 @@ void escrow_silence_all(struct escrow *e, struct effects *out)
         }
 }
 
+void escrow_repeat(const struct escrow *e, bool revive, struct effects *out)
+{
+        for (uint32_t i = 0; i < e->n; i++) {
+                if (!e->keys[i].inode || hr_key_is_udp(&e->keys[i].key))
+                        continue;
+                if (e->keys[i].silenced)
+                        effects_add(out, (struct effect){ .kind = DO_SILENCE, .key = i });
+                else if (revive)
+                        effects_add(out, (struct effect){ .kind = DO_REVIVE, .key = i });
+        }
+}
+
 void escrow_close_all(struct escrow *e, struct effects *out)
 {
         for (uint32_t i = 0; i < e->n; i++)

@@ -120,5 +120,11 @@ bool escrow_holds_any(const struct escrow *e);
 bool escrow_holds_udp(const struct escrow *e);
 bool escrow_any_silenced(const struct escrow *e);
 
+/**
+ * escrow_repeat() - a new agent: what was silenced or revived may not have been
+ * @revive:  something was silenced in this outage
+ */
+void escrow_repeat(const struct escrow *e, bool revive, struct effects *out);
+
 /** escrow_queues() - DrainListeners came: remember the accept queues as they are now */
 void escrow_queues(struct escrow *e, uint64_t epoch, const struct look_key *keys, size_t n);
