@@ -110,6 +110,7 @@ void proc_take(struct proc *p);
 void proc_reply(struct proc *p, enum owed_kind kind, uint32_t key);
 void proc_drain_listeners(struct proc *p);
 bool proc_waits_for_reply(const struct proc *p);
+bool proc_hangs(const struct proc *p);
 
 /* look.c: one look at a generation: harvest and admin facts; watching /listeners; samples */
 void look_start(struct proc *p);

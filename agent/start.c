@@ -350,7 +350,11 @@ static void rebuild(struct agent *a, struct inventory *inv)
                 struct epoch *e = &a->s.epochs[i % GENERATIONS_MAX];
                 uint64_t base_id = 0;
 
-                if (j->job >= WIRE_JOB_HELPER || j->code != 0)
+                if (j->job >= WIRE_JOB_HELPER)
+                        continue;
+                if (j->job >= a->s.next_number) /* also of those that have ended: a number is given once */
+                        a->s.next_number = j->job + 1;
+                if (j->code != 0)
                         continue;
                 epoch_init(e, j->job, CONTENT_DISK, j->job);
                 (void)kit_base_id(a->run_dir, j->job, &base_id);
@@ -366,8 +370,6 @@ static void rebuild(struct agent *a, struct inventory *inv)
                 }
                 if (a->s.wanted == NO_EPOCH || j->job > a->s.wanted)
                         a->s.wanted = j->job;
-                if (j->job >= a->s.next_number)
-                        a->s.next_number = j->job + 1;
         }
         for (size_t i = 0; i < GENERATIONS_MAX; i++)
                 if (inv->kits[i].epoch != NO_EPOCH && inv->kits[i].epoch >= a->s.next_number)
@@ -437,6 +439,7 @@ static void adopt_kits(struct agent *a, struct inventory *inv, struct resume_fac
                         if (job->code == 0) {
                                 proc_listen(p);
                                 facts[n].waits_for_reply = proc_waits_for_reply(p);
+                                facts[n].hangs = facts[n].waits_for_reply && e->owed == OWED_NOTHING && proc_hangs(p);
                         }
                 }
                 n++;
@@ -479,6 +482,10 @@ static void resume(struct agent *a, struct inventory *inv)
         agent_perform(a, &out);
         a->feeding = false;
         agent_feed(a, NULL);
+        if (succession_serving(&a->s)) { /* the dead one may have stored this without having told it */
+                (void)keeper_link_notify(a->link, "READY=1\nSTATUS=serving");
+                a->said_ready = true;
+        }
         for (size_t i = 0; i < inv->n_jobs; i++)
                 if (inv->jobs[i].job.code != 0)
                         agent_exited(a, &inv->jobs[i].job);

@@ -750,6 +750,11 @@ static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fa
                         return;
                 }
                 feed(t, e, (struct epoch_input){ .event = ON_LAUNCHED, .pid = f->pid });
+                if (f->hangs) { /* which answer it waits for went with the state, and a wrong one ends it as well */
+                        effects_report(t->out, e->number, REPORT_HUNG, 0);
+                        act(t, DO_SIGNAL, e->number, SIGKILL);
+                        return;
+                }
                 if (f->waits_for_reply && e->owed != OWED_NOTHING)
                         effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
                                                              .key = e->owed_key });
@@ -757,6 +762,9 @@ static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fa
                         act(t, DO_LOOK, e->number, 0);
                 return;
         case EPOCH_SERVING:
+                if (f && f->hangs) /* can only be a socket for a new listener: this answer means "there is none" */
+                        effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = OWED_UNRECOGNIZED,
+                                                             .key = NO_KEY });
                 if (f && f->waits_for_reply && e->owed != OWED_NOTHING)
                         effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
                                                              .key = e->owed_key });
