@@ -21,7 +21,8 @@ static const char *wall_of(int64_t mono_ns, char *buf, size_t size)
         time_t s;
 
         (void)clock_gettime(CLOCK_REALTIME, &ts);
-        s = ts.tv_sec - (time_t)(ago_ns / 1000000000);
+        /* Subtracted before it is rounded: or the same moment would be told a second later now and then. */
+        s = (time_t)(((int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec - ago_ns) / 1000000000);
         if (!gmtime_r(&s, &tm) || strftime(buf, size, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
                 buf[0] = '\0';
         return buf;
