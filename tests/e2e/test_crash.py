@@ -6,13 +6,20 @@ import time
 
 import pytest
 
-from support.config import Config, Listener
+from support.config import Listener
 from support.crash import MANY, agents, footprint, kill, own_segments, proxies, tell, wait_stable
 from support.envoys import VERSIONS, envoy
-from support.instance import WAIT_S, wait_until
+from support.instance import build_dir, wait_until
 
-# Freed memory goes back at once, as it does without the sanitizer: what grows is a leak.
-NO_QUARANTINE = "quarantine_size_mb=0:thread_local_quarantine_size_kb=0"
+
+def without_sanitizer():
+    """Programs whose memory can be judged: a sanitizer's own bookkeeping grows for ever. None if they are not built, or
+    older than those that are tested."""
+    other = build_dir().parent.parent / "clang" / "bin"
+    try:
+        return other if (other / "baton-agent").stat().st_mtime >= (build_dir() / "baton-agent").stat().st_mtime else None
+    except OSError:
+        return None
 
 
 def judge(load):
@@ -42,11 +49,12 @@ def footprint_at_rest(baton, like=None):
         return footprint(baton)
 
 
-def test_many_kills_refuse_nobody_and_leave_nothing_behind(baton, hammer, count):
+def test_many_kills_refuse_nobody_and_leave_nothing_behind(new_baton, hammer, count):
     n = count(100, 8)
     listener = Listener()
-    baton.run(listeners=[listener], options=MANY,
-              env={"ASAN_OPTIONS": f"log_path={baton.sanitizer_dir}/report:handle_abort=1:{NO_QUARANTINE}"})
+    plain = without_sanitizer()
+    baton = new_baton(build=plain)
+    baton.run(listeners=[listener], options=MANY)
     last = baton.wait_event("epoch.accepted")
     for _ in range(3):  # buffers that grow once have grown
         last = crash(baton, last)
@@ -65,7 +73,10 @@ def test_many_kills_refuse_nobody_and_leave_nothing_behind(baton, hammer, count)
     for what in ("keeper_fds", "agent_fds", "folders", "files", "segments"):
         assert after[what] == before[what], f"{what}: {before[what]} before, {after[what]} after {n} kills"
     assert after["keeper_kib"] <= before["keeper_kib"] + 16
-    assert after["agent_kib"] <= before["agent_kib"] + 512
+    if plain:
+        assert after["agent_kib"] <= before["agent_kib"] + 256
+    else:
+        print("the agent's memory was not judged: the preset clang is not built, or older; leaks are found at its end")
     assert baton.status()["tokens"]["left"] >= 1000 - 3 - n
 
 

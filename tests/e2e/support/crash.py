@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
 """What the tests of crashes share: who runs, how long it has served, what a load came to."""
+import http.client
+import json
 import os
 import pathlib
 import signal
+import socket
 import threading
 import time
 
-from .instance import memory_kib, open_descriptors, segments, wait_until
+from .instance import WAIT_S, memory_kib, open_descriptors, segments, wait_until
 
 # A generation that has served for a second is replaced at once, and tokens are no matter.
 MANY = ("--retry-tokens", "1000", "--stable", "1s")
@@ -116,3 +119,59 @@ def own_segments(baton):
         except (OSError, ValueError):
             continue
     return wanted & segments()
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=5)
+        self._path = str(path)
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def ask_status(baton):
+    """The status at once, without a client program; None while no agent answers."""
+    connection = _UnixConnection(baton.run_dir / "control.sock")
+    try:
+        connection.request("GET", "/v1/status")
+        return json.load(connection.getresponse())
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def wait_status(baton, probe, what, timeout=WAIT_S):
+    """The first status for which probe(status) is true."""
+    def asked():
+        status = ask_status(baton)
+        return status if status and probe(status) else None
+
+    try:
+        return wait_until(asked, what, timeout)
+    except TimeoutError as e:
+        raise TimeoutError(f"{e}\nstatus: {ask_status(baton)}\n{baton.tail()}") from None
+
+
+def serves(epoch=None, above=None, not_agent=None):
+    """A probe for wait_status: one generation serves, alone, and no other agent than a new one says so."""
+    def probe(status):
+        epochs = status["epochs"]
+        return (status["state"] == "serving" and len(epochs) == 1 and epochs[0]["state"] == "serving"
+                and (epoch is None or epochs[0]["epoch"] == epoch) and (above is None or epochs[0]["epoch"] > above)
+                and status["agent"]["pid"] != not_agent)
+
+    return probe
+
+
+def kill_next_agents(baton, times, but=()):
+    """Kills the present agent, then each next one as soon as it is seen: they die before they work. Returns the pids."""
+    killed = []
+    for _ in range(times):
+        pid = wait_until(lambda: [a for a in agents(baton.process.pid) if a not in killed and a not in but], "an agent")[0]
+        kill(pid)
+        killed.append(pid)
+    return killed
