@@ -48,6 +48,7 @@ enum report_kind {
         REPORT_DRAINED,        /* nothing in flight */
         REPORT_DRAIN_OVERRUN,
         REPORT_KILLED,         /* SIGKILL at a deadline */
+        REPORT_HUNG,           /* it waits for an answer that nobody knows any more */
         REPORT_CREATE_FAILURES, /* arg: listeners that the proxy could not create at its first start */
         REPORT_NOT_ACCEPTING,  /* arg: enum look_lack */
         REPORT_CONTENT_CHANGED,

@@ -148,6 +148,10 @@ void report(struct agent *a, const struct effect *fx)
         case REPORT_KILLED:
                 log_event(LOG_WARNING, name, F_UINT("epoch", fx->epoch), F_STR("then", "SIGKILL: it did not end in time"));
                 return;
+        case REPORT_HUNG:
+                log_event(LOG_WARNING, name, F_UINT("epoch", fx->epoch),
+                          F_STR("then", "SIGKILL: it waits for an answer that was lost with the state; the next one starts anew"));
+                return;
         case REPORT_CREATE_FAILURES:
                 log_event(LOG_WARNING, name, F_UINT("epoch", fx->epoch), F_INT("listeners", fx->arg),
                           F_STR("do", "see the proxy's log: these listeners do not accept"));

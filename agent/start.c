@@ -372,7 +372,11 @@ static void rebuild(struct agent *a, struct inventory *inv)
                 struct epoch *e = &a->s.epochs[i % GENERATIONS_MAX];
                 uint64_t base_id = 0;
 
-                if (j->job >= WIRE_JOB_HELPER || j->code != 0)
+                if (j->job >= WIRE_JOB_HELPER)
+                        continue;
+                if (j->job >= a->s.next_number) /* also of those that have ended: a number is given once */
+                        a->s.next_number = j->job + 1;
+                if (j->code != 0)
                         continue;
                 epoch_init(e, j->job, CONTENT_DISK, j->job);
                 (void)kit_base_id(a->run_dir, j->job, &base_id);
@@ -388,8 +392,6 @@ static void rebuild(struct agent *a, struct inventory *inv)
                 }
                 if (a->s.wanted == NO_EPOCH || j->job > a->s.wanted)
                         a->s.wanted = j->job;
-                if (j->job >= a->s.next_number)
-                        a->s.next_number = j->job + 1;
         }
         for (size_t i = 0; i < GENERATIONS_MAX; i++)
                 if (inv->kits[i].epoch != NO_EPOCH && inv->kits[i].epoch >= a->s.next_number)
@@ -402,8 +404,7 @@ static void rebuild(struct agent *a, struct inventory *inv)
                 a->s.relaunch_at = clock_now();
 }
 
-/* Return: false if the state had to be rebuilt: what was owed to a proxy is not known then. */
-static bool load(struct agent *a, struct inventory *inv)
+static void load(struct agent *a, struct inventory *inv)
 {
         static uint8_t image[IMAGE_BYTES_MAX];
         bool fresh = a->keeper.flags & WIRE_FRESH;
@@ -414,12 +415,11 @@ static bool load(struct agent *a, struct inventory *inv)
                 r = image_read(image, n, &a->s);
         if (r == 0) {
                 take_sockets(a, inv);
-                return true;
+                return;
         }
         log_event(LOG_WARNING, "state.rebuilt", F_BOOL("fresh", fresh), F_INT("answer", r),
                   F_STR("then", "rebuilt from the keeper's list; tokens and waits start over"));
         rebuild(a, inv);
-        return false;
 }
 
 static bool known_epoch(void *userdata, uint64_t epoch)
@@ -429,7 +429,7 @@ static bool known_epoch(void *userdata, uint64_t epoch)
         return succession_find(&a->s, epoch) != NULL;
 }
 
-static void adopt_kits(struct agent *a, struct inventory *inv, bool rebuilt, struct resume_fact *facts, size_t *ret_n)
+static void adopt_kits(struct agent *a, struct inventory *inv, struct resume_fact *facts, size_t *ret_n)
 {
         size_t n = 0;
 
@@ -464,7 +464,7 @@ static void adopt_kits(struct agent *a, struct inventory *inv, bool rebuilt, str
                         if (job->code == 0) {
                                 proc_listen(p);
                                 facts[n].waits_for_reply = proc_waits_for_reply(p);
-                                facts[n].hangs = rebuilt && proc_hangs(p);
+                                facts[n].hangs = facts[n].waits_for_reply && e->owed == OWED_NOTHING && proc_hangs(p);
                         }
                 }
                 n++;
@@ -495,10 +495,10 @@ static void resume(struct agent *a, struct inventory *inv)
 {
         static struct effects out;
         struct resume_fact facts[GENERATIONS_MAX];
-        bool whole = load(a, inv);
         size_t n = 0;
 
-        adopt_kits(a, inv, !whole, facts, &n);
+        load(a, inv);
+        adopt_kits(a, inv, facts, &n);
         drop_strangers(a, inv);
         log_event(LOG_WARNING, "agent.restarted", F_UINT("starts", a->keeper.agent_starts), F_STR("state", succession_state_name(&a->s)));
         out.n = 0;
@@ -507,6 +507,10 @@ static void resume(struct agent *a, struct inventory *inv)
         agent_perform(a, &out);
         a->feeding = false;
         agent_feed(a, NULL);
+        if (succession_serving(&a->s)) { /* the dead one may have stored this without having told it */
+                (void)keeper_link_notify(a->link, "READY=1\nSTATUS=serving");
+                a->said_ready = true;
+        }
         for (size_t i = 0; i < inv->n_jobs; i++)
                 if (inv->jobs[i].job.code != 0)
                         agent_exited(a, &inv->jobs[i].job);

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { KIT_RETRY_MS = 1000, NOW_KILL_MS = 1000, TERM_MARGIN_MS = 2000, STATUS_INVALID = 2 };
+enum { KIT_RETRY_MS = 1000, ADDED_LOOK_MS = 20, NOW_KILL_MS = 1000, TERM_MARGIN_MS = 2000, STATUS_INVALID = 2 };
 
 struct step {
         struct succession *s;
@@ -245,13 +245,16 @@ static void wait_for_content(struct step *t)
         watch_content(t);
 }
 
+/* A proxy that waits for its control plane may accept on other listeners already: those are not silenced with the rest. */
 static void silence(struct step *t)
 {
+        const struct epoch *w = t->s->wanted == NO_EPOCH ? NULL : succession_find(t->s, t->s->wanted);
+
         t->s->hold_until = MONO_NEVER;
         t->s->silenced_once = true;
         if (!escrow_holds_any(&t->s->escrow))
                 return;
-        escrow_silence_all(&t->s->escrow, t->out);
+        escrow_silence_idle(&t->s->escrow, w && epoch_alive(w) ? w->number : NO_EPOCH, t->out);
         effects_report(t->out, t->s->wanted, REPORT_SILENCED, 0);
 }
 
@@ -417,6 +420,7 @@ static void on_look(struct step *t, struct epoch *e)
                         .create_failures_before = s->create_failures,
                 };
                 lack = escrow_take_look(&s->escrow, &gate, look);
+                escrow_revive_accepted(&s->escrow, e->number, t->out);
                 feed(t, e, (struct epoch_input){ .event = ON_LOOKED, .lack = lack });
         }
         if (e->state != EPOCH_SERVING)
@@ -467,6 +471,8 @@ static void on_request(struct step *t, struct epoch *e)
         e->owed = hr_parent_owes(t->in->request);
         if (e->owed == OWED_PASS)
                 answer_pass(t, e, retold);
+        if (e->owed == OWED_PASS && e->state == EPOCH_SERVING) /* until we hold the new socket a crash would refuse */
+                e->next_look = mono_min(e->next_look, mono_after_ms(t->now, ADDED_LOOK_MS));
         if (t->in->request == HR_TERMINATE && e->udp && e->number == t->s->wanted)
                 escrow_terminated(&t->s->escrow, e->number, t->out);
         act(t, DO_TAKE, e->number, 0);
@@ -756,14 +762,19 @@ static void resume_starting(struct step *t, struct epoch *e, const struct resume
         }
         resume_reply(t, e, f);
         e->retold = !f->waits_for_reply && e->owed == OWED_PASS;
-        if (f->hangs && e->owed == OWED_NOTHING)
-                act(t, DO_SIGNAL, e->number, SIGKILL); /* its end is an end like any other */
+        if (f->hangs) { /* which answer it waits for went with the state, and a wrong one ends it as well */
+                effects_report(t->out, e->number, REPORT_HUNG, 0);
+                act(t, DO_SIGNAL, e->number, SIGKILL);
+                return;
+        }
         if (!mono_is_never(e->up))
                 epoch_look(e, t->now, t->out);
 }
 
 static void resume_serving(struct step *t, struct epoch *e, const struct resume_fact *f)
 {
+        if (f && f->hangs) /* can only be a socket for a new listener: this answer means "there is none" */
+                effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = OWED_UNRECOGNIZED, .key = NO_KEY });
         resume_reply(t, e, f);
         if (t->s->unready)
                 act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
