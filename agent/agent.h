@@ -85,6 +85,7 @@ struct agent {
         ev_timer content_settle;
         char *content_baseline;
         size_t content_baseline_bytes;
+        uint64_t content_served; /* what had served when the baseline was taken */
         bool content_watched;
         int64_t unix_start_s;        /* told to every proxy as the original start */
         char started[40];

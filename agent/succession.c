@@ -232,7 +232,7 @@ static void wait_for_content(struct step *t)
 {
         t->s->waits_for_content = true;
         t->s->relaunch_at = MONO_NEVER;
-        act(t, DO_WATCH_CONTENT, t->s->wanted, 1);
+        act(t, DO_WATCH_CONTENT, t->s->wanted, t->s->served == NO_EPOCH ? 1 : 2);
 }
 
 static void silence(struct step *t)
