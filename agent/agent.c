@@ -381,7 +381,7 @@ static void on_user_signal(struct agent *a, const struct wire_signal *s)
                 }
                 return;
         }
-        if (s->signo == SIGHUP) {
+        if (s->signo == SIGHUP && !(a->keeper.flags & WIRE_TERMINAL)) { /* else: the terminal is gone, and the keeper counts it as a stop */
                 log_event(LOG_WARNING, "upgrade.refused", F_STR("reason", "not in this version"),
                           F_STR("then", "the proxy goes on as it is"));
                 return;
