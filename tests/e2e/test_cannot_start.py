@@ -4,33 +4,16 @@ import os
 import signal
 import socket
 import subprocess
+import time
 
 import pytest
+from support.client import body_of, refuses
 from support.config import Config, Listener
 from support.envoys import NEWEST, envoy
 from support.instance import QUIET, wait_until
 from support.wrapper import Wrapper
 
 NEVER = "1h"
-
-
-def refuses(listener):
-    try:
-        listener.connect(timeout=2).close()
-    except ConnectionRefusedError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def body_of(listener):
-    with listener.connect() as s:
-        s.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-        data = b""
-        while piece := s.recv(65536):
-            data += piece
-    return data.rpartition(b"\r\n")[2].decode()
 
 
 def why(baton):
@@ -88,13 +71,9 @@ def test_nobody_is_refused_while_a_start_that_fails_is_tried_again(baton, hammer
     assert load.refused == 0 and load.failed_otherwise == 0
 
 
-def good_config(listener):
-    return Config([listener]).to_dict()
-
-
 def wrong_yaml(path, listener):
     path.write_text("static_resources: [\n")
-    return "static_resources"  # no words of ours are better than the parser's: see below
+    return "static_resources"  # the parser names no key
 
 
 def unknown_field(path, listener):
@@ -391,6 +370,10 @@ def test_crashes_faster_than_the_refill_use_up_the_tokens(baton):
     assert "no retry tokens are left" in why(baton)
 
 
+def ms_since(event):
+    return (time.monotonic_ns() - event["mono_ns"]) / 1e6
+
+
 def test_a_stable_proxy_is_replaced_at_once_and_an_unstable_one_waits(baton):
     baton.run(options=["--stable", "1s", "--retry-initial", "3s"])
     accepted = baton.wait_event("epoch.accepted")
@@ -401,11 +384,6 @@ def test_a_stable_proxy_is_replaced_at_once_and_an_unstable_one_waits(baton):
     moment = baton.kill_proxy()
     baton.wait_event("epoch.accepted", since=moment)
     assert events_of_waits(baton, moment) == []
-
-
-def ms_since(event):
-    import time
-    return (time.monotonic_ns() - event["mono_ns"]) / 1e6
 
 
 def test_a_proxy_that_ends_by_itself_with_0_is_a_requested_end(baton):
