@@ -19,7 +19,8 @@
 #include "agent/events.h"
 #include "agent/log.h"
 
-enum { SERVERS_MAX = 16, CONNECTIONS_MAX = 256, STATUS_CONNECTIONS_MAX = 1024, BODY_BYTES_MAX = 64 * 1024, IDLE_S = 30, PAGE_BYTES = 16 * 1024 };
+enum { SERVERS_MAX = 16, CONNECTIONS_MAX = 256, STATUS_CONNECTIONS_MAX = 1024, BODY_BYTES_MAX = 64 * 1024, IDLE_S = 30, PAGE_BYTES = 16 * 1024,
+       SAMPLE_WAIT_MS = 500 };
 
 struct server {
         struct control *control;
@@ -37,7 +38,7 @@ struct request {
         char *body;
         size_t n;
         bool too_large;
-        bool waits, for_ready, follows;
+        bool waits, for_ready, for_sample, follows;
         uint64_t for_epoch, after;
         struct mono until;
 };
@@ -129,14 +130,6 @@ static bool from_here(struct MHD_Connection *c)
 }
 
 /* ---- GET -------------------------------------------------------------------------------------------- */
-
-static enum MHD_Result get_status(struct request *r)
-{
-        CLEANUP(json_writer_done) struct json_writer w = JSON_WRITER_NULL;
-
-        r->control->ops.status(r->control->ops.ud, &w);
-        return answer_json(r->connection, 200, &w);
-}
 
 static enum MHD_Result get_ready(struct request *r)
 {
@@ -238,7 +231,26 @@ static bool come_true(struct request *r)
 
         if (r->follows)
                 return events_last() > r->after;
+        if (r->for_sample)
+                return !r->control->ops.sampling(r->control->ops.ud, false);
         return r->for_ready ? r->control->ops.ready(r->control->ops.ud, reason, sizeof(reason)) : epoch_reached(r->control, r->for_epoch);
+}
+
+/* A proxy that does not answer in time leaves the figures of its last sample. */
+static enum MHD_Result get_status(struct request *r)
+{
+        CLEANUP(json_writer_done) struct json_writer w = JSON_WRITER_NULL;
+
+        if (!r->waits && !r->control->closing && r->control->ops.sampling(r->control->ops.ud, true)) {
+                r->waits = r->for_sample = true;
+                r->until = mono_after_ms(clock_now(), SAMPLE_WAIT_MS);
+        }
+        if (r->for_sample && !r->control->closing && !come_true(r) && mono_before(clock_now(), r->until)) {
+                suspend(r);
+                return MHD_YES;
+        }
+        r->control->ops.status(r->control->ops.ud, &w);
+        return answer_json(r->connection, 200, &w);
 }
 
 static enum MHD_Result get_wait(struct request *r)

@@ -53,6 +53,7 @@ enum report_kind {
         REPORT_UNREADY,        /* drain asked for by the user */
         REPORT_READY_AGAIN,
         REPORT_REMOVED,        /* key: the proxy does not listen there any more */
+        REPORT_AMBIGUOUS,      /* key: two listeners have the same name */
         REPORT_TOO_MANY_KEYS,
         REPORT_STOPPED,
 };

@@ -62,6 +62,7 @@ struct epoch {
         int64_t look_ms;         /* the pause before the next look */
         uint32_t owed;           /* enum owed_kind */
         uint32_t owed_key;
+        uint32_t retold;         /* the next request may be one that a dead agent stored, but did not take */
         uint32_t lack;           /* enum look_lack */
         uint32_t udp;            /* launched with --parent-shutdown-time-s 0 */
         int32_t exit_code;       /* CLD_*; valid when gone */

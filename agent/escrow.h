@@ -26,6 +26,7 @@ struct escrow_key {
         bool passed;        /* to asked_by */
         bool queue_moved;   /* since then its queue was seen empty or shorter */
         bool harvested;     /* asked_by returned it with the expected inode */
+        bool ambiguous;     /* two listeners are called so: never held, never passed */
 };
 
 struct escrow {
@@ -81,6 +82,14 @@ struct escrow_gate {
  * Return: true if the held socket is to be passed; false: answer "nothing"
  */
 bool escrow_asked(struct escrow *e, uint64_t epoch, const struct hr_key *key, uint32_t *ret_key);
+
+/**
+ * escrow_asked_twice() - a generation that is starting asks: for the same key a second time?
+ *
+ * An Envoy that does not name network namespaces asks so for two listeners, and one of them must never get the other's
+ * socket. To be called before escrow_asked(). Return: true if that came out just now.
+ */
+bool escrow_asked_twice(struct escrow *e, uint64_t epoch, const struct hr_key *key, struct effects *out);
 
 /** escrow_find() - Return: the index of a key, or NO_KEY */
 uint32_t escrow_find(const struct escrow *e, const struct hr_key *key);

@@ -23,7 +23,7 @@ struct image_key {
         uint64_t inode, asked_by;
         uint32_t worker, waiting;
         uint8_t is_static, silenced, passed, queue_moved, harvested;
-        uint8_t url_bytes, netns_bytes, reserved;
+        uint8_t ambiguous, url_bytes, netns_bytes;
 };
 
 static bool put(uint8_t *buf, size_t size, size_t *at, const void *p, size_t n)
@@ -47,6 +47,7 @@ static bool put_key(uint8_t *buf, size_t size, size_t *at, const struct escrow_k
                 .passed = k->passed,
                 .queue_moved = k->queue_moved,
                 .harvested = k->harvested,
+                .ambiguous = k->ambiguous,
                 .url_bytes = (uint8_t)strlen(k->key.url),
                 .netns_bytes = (uint8_t)strlen(k->key.netns),
         };
@@ -106,6 +107,7 @@ static bool get_key(const uint8_t *buf, size_t n, size_t *at, struct escrow_key 
                 .passed = ik.passed != 0,
                 .queue_moved = ik.queue_moved != 0,
                 .harvested = ik.harvested != 0,
+                .ambiguous = ik.ambiguous != 0,
         };
         return get(buf, n, at, k->key.url, ik.url_bytes) && get(buf, n, at, k->key.netns, ik.netns_bytes);
 }

@@ -69,10 +69,13 @@ static void accepted(struct agent *a, const struct effect *fx)
 {
         const struct epoch *e = epoch_of(a, fx->epoch);
         int64_t start_ms = e && !mono_is_never(e->launched) ? (e->accepted.ns - e->launched.ns) / 1000000 : 0;
+        unsigned held = 0;
 
+        for (uint32_t i = 0; i < a->s.escrow.n; i++)
+                held += a->s.escrow.keys[i].inode != 0;
         log_event(LOG_NOTICE, "epoch.accepted", F_UINT("epoch", fx->epoch), F_INT("pid", e ? e->pid : 0),
                   F_INT("start_ms", start_ms), F_INT("gap_us", fx->arg < 0 ? -1 : fx->arg / 1000),
-                  F_UINT("held", a->s.escrow.n));
+                  F_UINT("held", held));
         *a->last_reason = '\0';
         if (!a->said_ready) /* systemd waits for it once */
                 (void)keeper_link_notify(a->link, "READY=1\nSTATUS=serving");
@@ -154,6 +157,11 @@ void report(struct agent *a, const struct effect *fx)
                 return;
         case REPORT_REMOVED:
                 removed(a, fx);
+                return;
+        case REPORT_AMBIGUOUS:
+                log_event(LOG_WARNING, name, F_UINT("epoch", fx->epoch), F_STR("url", a->s.escrow.keys[fx->key].key.url),
+                          F_STR("reason", "two listeners have this address, in different network namespaces that this proxy does not name"),
+                          F_STR("then", "baton does not hold their sockets: a crash refuses their clients until the proxy is back"));
                 return;
         case REPORT_STOPPED:
                 log_event(LOG_NOTICE, name, F_INT("status", fx->arg), F_STR("reason", a->last_reason));

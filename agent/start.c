@@ -39,7 +39,7 @@ struct inventory {
         } listens[KEYS_MAX];
         struct {
                 uint64_t epoch;
-                int kit, parent, child, udp;
+                int kit, parent, child, udp, binary;
         } kits[GENERATIONS_MAX];
         struct {
                 struct wire_job job;
@@ -84,6 +84,8 @@ static void sort_kit(struct inventory *inv, const char *name, int fd)
                 inv->kits[i].parent = fd;
         else if (strncmp(name, "child/", 6) == 0)
                 inv->kits[i].child = fd;
+        else if (strncmp(name, "bin/", 4) == 0)
+                inv->kits[i].binary = fd;
         else
                 inv->kits[i].udp = fd;
 }
@@ -108,7 +110,7 @@ static void on_held(void *userdata, const char *name, int fd)
                 (void)snprintf(inv->listens[inv->n_listen].name, sizeof(inv->listens[0].name), "%s", name);
                 inv->listens[inv->n_listen++].fd = fd;
         } else if (strncmp(name, "kit/", 4) == 0 || strncmp(name, "parent/", 7) == 0 || strncmp(name, "child/", 6) == 0 ||
-                   strncmp(name, "udp/", 4) == 0) {
+                   strncmp(name, "udp/", 4) == 0 || strncmp(name, "bin/", 4) == 0) {
                 sort_kit(inv, name, fd);
         } else {
                 close_fd(&fd);
@@ -138,7 +140,7 @@ static struct inventory *take_inventory(struct agent *a)
         inv->options_fd = inv->lock_fd = inv->state_fd = inv->events_fd = inv->control_fd = -1;
         for (size_t i = 0; i < GENERATIONS_MAX; i++) {
                 inv->kits[i].epoch = NO_EPOCH;
-                inv->kits[i].kit = inv->kits[i].parent = inv->kits[i].child = inv->kits[i].udp = -1;
+                inv->kits[i].kit = inv->kits[i].parent = inv->kits[i].child = inv->kits[i].udp = inv->kits[i].binary = -1;
         }
         r = keeper_link_list(a->link, &a->keeper, on_held, on_job, inv);
         if (r < 0)
@@ -380,7 +382,8 @@ static void rebuild(struct agent *a, struct inventory *inv)
                 a->s.relaunch_at = clock_now();
 }
 
-static void load(struct agent *a, struct inventory *inv)
+/* Return: false if the state had to be rebuilt: what was owed to a proxy is not known then. */
+static bool load(struct agent *a, struct inventory *inv)
 {
         static uint8_t image[IMAGE_BYTES_MAX];
         bool fresh = a->keeper.flags & WIRE_FRESH;
@@ -391,11 +394,12 @@ static void load(struct agent *a, struct inventory *inv)
                 r = image_read(image, n, &a->s);
         if (r == 0) {
                 take_sockets(a, inv);
-                return;
+                return true;
         }
         log_event(LOG_WARNING, "state.rebuilt", F_BOOL("fresh", fresh), F_INT("answer", r),
                   F_STR("then", "rebuilt from the keeper's list; tokens and waits start over"));
         rebuild(a, inv);
+        return false;
 }
 
 static bool known_epoch(void *userdata, uint64_t epoch)
@@ -405,7 +409,7 @@ static bool known_epoch(void *userdata, uint64_t epoch)
         return succession_find(&a->s, epoch) != NULL;
 }
 
-static void adopt_kits(struct agent *a, struct inventory *inv, struct resume_fact *facts, size_t *ret_n)
+static void adopt_kits(struct agent *a, struct inventory *inv, bool rebuilt, struct resume_fact *facts, size_t *ret_n)
 {
         size_t n = 0;
 
@@ -419,11 +423,14 @@ static void adopt_kits(struct agent *a, struct inventory *inv, struct resume_fac
                         close_fd(&inv->kits[i].parent);
                         close_fd(&inv->kits[i].child);
                         close_fd(&inv->kits[i].udp);
+                        close_fd(&inv->kits[i].binary);
                         close_fd(&inv->kits[i].kit);
                         continue;
                 }
                 proc_open(a, e->number, e->base_id, inv->kits[i].parent, inv->kits[i].child, inv->kits[i].udp);
                 p = agent_proc(a, e->number);
+                if (p)
+                        p->binary_fd = TAKE_FD(inv->kits[i].binary);
                 facts[n] = (struct resume_fact){
                         .epoch = e->number,
                         .kit_held = inv->kits[i].kit >= 0 && (!a->kits.protocol || inv->kits[i].child >= 0),
@@ -437,6 +444,7 @@ static void adopt_kits(struct agent *a, struct inventory *inv, struct resume_fac
                         if (job->code == 0) {
                                 proc_listen(p);
                                 facts[n].waits_for_reply = proc_waits_for_reply(p);
+                                facts[n].hangs = rebuilt && proc_hangs(p);
                         }
                 }
                 n++;
@@ -447,12 +455,12 @@ static void adopt_kits(struct agent *a, struct inventory *inv, struct resume_fac
 /* What a dead agent gave up half-way: names in the keeper's table of epochs that no longer are. */
 static void drop_strangers(struct agent *a, struct inventory *inv)
 {
-        static const char *const kinds[] = { "kit", "parent", "child", "udp" };
+        static const char *const kinds[] = { "kit", "parent", "child", "udp", "bin" };
 
         for (size_t i = 0; i < GENERATIONS_MAX; i++) {
                 if (inv->kits[i].epoch == NO_EPOCH || succession_find(&a->s, inv->kits[i].epoch))
                         continue;
-                for (size_t k = 0; k < 4; k++) {
+                for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
                         char name[48];
                         const char *list[] = { name };
 
@@ -467,10 +475,10 @@ static void resume(struct agent *a, struct inventory *inv)
 {
         static struct effects out;
         struct resume_fact facts[GENERATIONS_MAX];
+        bool whole = load(a, inv);
         size_t n = 0;
 
-        load(a, inv);
-        adopt_kits(a, inv, facts, &n);
+        adopt_kits(a, inv, !whole, facts, &n);
         drop_strangers(a, inv);
         log_event(LOG_WARNING, "agent.restarted", F_UINT("starts", a->keeper.agent_starts), F_STR("state", succession_state_name(&a->s)));
         out.n = 0;
@@ -539,7 +547,7 @@ static int on_command(void *userdata, enum control_command c, const struct contr
 static void serve_control(struct agent *a, struct inventory *inv)
 {
         struct control_ops ops = {
-                .ud = a, .status = status_write, .ready = status_ready, .live = status_live, .command = on_command,
+                .ud = a, .status = status_write, .sampling = status_sampling, .ready = status_ready, .live = status_live, .command = on_command,
                 .metrics = status_metrics,
         };
         int r = control_new(a->loop, &ops, &a->control);
@@ -560,11 +568,13 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
                 parse_options(a, argc, argv);
         else if (options_map(inv->options_fd, &a->options) != 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "cannot read the options that the keeper holds");
+        use_options(a);
+        if (a->args.plain)
+                give_up(a, plain_run(a));
         if (first || inv->lock_fd < 0)
                 claim_run_dir(a);
         else if (instance_of_lock(inv->lock_fd, a->run_dir, sizeof(a->run_dir)) < 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "cannot find the run directory");
-        use_options(a);
         first = inv->state_fd < 0; /* an agent that died before this has left nothing to resume */
         if (first)
                 inv->state_fd = open_file(a, "state", O_TRUNC);
@@ -602,7 +612,7 @@ int main(int argc, char **argv)
         a.validate_out = a.validate_pidfd = -1;
         for (size_t i = 0; i < KEYS_MAX; i++)
                 a.sockets[i] = a.looked[i] = -1;
-        (void)clock_wall(a.started, sizeof(a.started));
+        a.started = clock_now();
         log_setup(LOG_FORMAT_TEXT, LOG_NOTICE);
         r = a.loop ? keeper_link_new(WIRE_AGENT_FD, &a.link) : -ENOMEM;
         if (r < 0) {

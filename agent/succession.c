@@ -421,12 +421,15 @@ static void on_look(struct step *t, struct epoch *e)
                 e->next_look = mono_after_ms(t->now, t->l->watch_ms);
 }
 
-static void answer_pass(struct step *t, struct epoch *e)
+static void answer_pass(struct step *t, struct epoch *e, bool retold)
 {
         struct succession *s = t->s;
+        bool twice = mono_is_never(e->up) && !retold && escrow_asked_twice(&s->escrow, e->number, t->in->key, t->out);
         uint32_t key;
         bool pass = escrow_asked(&s->escrow, e->number, t->in->key, &key) && !s->stop_drains && s->end == END_NOT;
 
+        if (twice)
+                effects_add(t->out, (struct effect){ .kind = DO_REPORT, .epoch = e->number, .value = REPORT_AMBIGUOUS, .key = key });
         if (key == NO_KEY)
                 effects_report(t->out, e->number, REPORT_TOO_MANY_KEYS, KEYS_MAX);
         e->owed = OWED_PASS;
@@ -439,15 +442,16 @@ static void answer_pass(struct step *t, struct epoch *e)
 
 static void on_request(struct step *t, struct epoch *e)
 {
-        bool drain_listeners = false;
+        bool drain_listeners = false, retold = e->retold;
 
+        e->retold = false;
         e->owed = OWED_NOTHING;
         switch (t->in->request) {
         case HR_SHUTDOWN_ADMIN:
                 e->owed = OWED_SHUTDOWN_ADMIN;
                 break;
         case HR_PASS_LISTEN_SOCKET:
-                answer_pass(t, e);
+                answer_pass(t, e, retold);
                 break;
         case HR_STATS:
                 e->owed = OWED_STATS;
@@ -736,6 +740,25 @@ void succession_step(struct succession *s, const struct succession_limits *l, co
 
 /* ---- a new agent ------------------------------------------------------------------------------------ */
 
+static void owed_again(struct step *t, const struct epoch *e)
+{
+        if (e->owed == OWED_PASS && e->owed_key != NO_KEY) /* harmless to a socket that listens */
+                effects_add(t->out, (struct effect){ .kind = DO_REVIVE, .epoch = e->number, .key = e->owed_key });
+        effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed, .key = e->owed_key });
+}
+
+/* A socket that a living generation got meanwhile may listen already: its acceptance settles it. */
+static void silence_again(struct step *t)
+{
+        for (uint32_t i = 0; i < t->s->escrow.n; i++) {
+                const struct escrow_key *k = &t->s->escrow.keys[i];
+                const struct epoch *has = k->passed ? succession_find(t->s, k->asked_by) : NULL;
+
+                if (k->inode && k->silenced && !(has && epoch_alive(has)))
+                        effects_add(t->out, (struct effect){ .kind = DO_SILENCE, .key = i });
+        }
+}
+
 static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fact *f)
 {
         switch ((enum epoch_state)e->state) {
@@ -751,15 +774,16 @@ static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fa
                 }
                 feed(t, e, (struct epoch_input){ .event = ON_LAUNCHED, .pid = f->pid });
                 if (f->waits_for_reply && e->owed != OWED_NOTHING)
-                        effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
-                                                             .key = e->owed_key });
+                        owed_again(t, e);
+                e->retold = !f->waits_for_reply && e->owed == OWED_PASS;
+                if (f->hangs && e->owed == OWED_NOTHING)
+                        act(t, DO_SIGNAL, e->number, SIGKILL); /* its end is an end like any other */
                 if (!mono_is_never(e->up))
                         act(t, DO_LOOK, e->number, 0);
                 return;
         case EPOCH_SERVING:
                 if (f && f->waits_for_reply && e->owed != OWED_NOTHING)
-                        effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
-                                                             .key = e->owed_key });
+                        owed_again(t, e);
                 if (t->l->epoch.protocol)
                         act(t, DO_LOOK, e->number, 0);
                 return;
@@ -791,6 +815,7 @@ void succession_resume(struct succession *s, const struct succession_limits *l, 
                 if (s->epochs[i].state != EPOCH_NONE)
                         resume_epoch(&t, &s->epochs[i], f);
         }
+        silence_again(&t);
         if (s->validating)
                 act(&t, DO_VALIDATE, s->wanted, 0);
         if (s->waits_for_content || !mono_is_never(s->relaunch_at))
