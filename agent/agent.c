@@ -196,7 +196,8 @@ static void stop_all(struct agent *a, int status)
 
         if (status != 0 && *a->last_reason)
                 log_event(LOG_ERR, "baton.failed", F_INT("status", status), F_STR("reason", a->last_reason));
-        (void)keeper_link_notify(a->link, "STOPPING=1");
+        if (a->s.stops == 0) /* else it was said when the stop began */
+                (void)keeper_link_notify(a->link, "STOPPING=1");
         control_free(a->control);
         a->control = NULL;
         (void)keeper_link_drop(a->link, held, 3);

@@ -93,7 +93,6 @@ struct agent {
         struct mono started;
         char last_reason[640];
         char rejected[512];          /* the proxy's own words */
-        bool said_ready;
 };
 
 /* agent.c */

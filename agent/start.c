@@ -21,6 +21,7 @@
 #include "agent/image.h"
 #include "agent/instance.h"
 #include "agent/log.h"
+#include "agent/reports.h"
 
 extern char **environ;
 
@@ -487,6 +488,8 @@ static void resume(struct agent *a, struct inventory *inv)
         agent_perform(a, &out);
         a->feeding = false;
         agent_feed(a, NULL);
+        if (succession_serving(&a->s)) /* the agent that saw it accept may have died before it could say so */
+                report_ready(a);
         for (size_t i = 0; i < inv->n_jobs; i++)
                 if (inv->jobs[i].job.code != 0)
                         agent_exited(a, &inv->jobs[i].job);
