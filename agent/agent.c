@@ -96,7 +96,7 @@ static void make_kit(struct agent *a, const struct effect *fx)
                 if (r < 0)
                         (void)snprintf(error, sizeof(error), "the keeper cannot hold the launch kit: %s", strerror(-r));
         }
-        if (r < 0) {
+        if (r != 0) {
                 kit_failed(a, fx->epoch, r, error);
                 return;
         }
