@@ -145,6 +145,7 @@ static void forget(struct agent *a, const struct effect *fx)
 {
         static const char *const kinds[] = { "kit", "parent", "child", "udp", "bin" };
         struct proc *p = agent_proc(a, fx->epoch);
+        uint64_t base_id = p ? p->base_id : 0, on_disk;
         char names[5][48];
         const char *list[5];
 
@@ -156,6 +157,8 @@ static void forget(struct agent *a, const struct effect *fx)
         }
         (void)keeper_link_drop(a->link, list, 5);
         (void)keeper_link_ack_exit(a->link, fx->epoch);
+        if (base_id && kit_base_id(a->run_dir, fx->epoch, &on_disk) < 0)
+                (void)hr_segment_remove(base_id); /* the file that would tell has gone, perhaps with the whole run directory */
         kit_forget(a->run_dir, fx->epoch);
 }
 
