@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Where it runs: as PID 1, as nobody, beside others, with closed descriptors, limits, a full disk, systemd's variables."""
 import fcntl
+import json
 import os
 import pathlib
 import pwd
@@ -12,10 +13,10 @@ import subprocess
 import time
 
 import pytest
-from support.client import Client, admin_stat, body_of, in_flight, refuses
+from support.client import Client, body_of, in_flight, refuses
 from support.config import Config, Listener
 from support.envoys import NEWEST, envoy
-from support.instance import QUIET, build_dir, marked_processes, open_descriptors, wait_until
+from support.instance import QUIET, marked_processes, wait_until
 from support.wrapper import Wrapper
 
 NOBODY = pwd.getpwnam("nobody")
@@ -181,7 +182,7 @@ def test_a_run_directory_of_somebody_else_in_tmp_is_not_used(baton):
                    *baton.command("run", "--", envoy(NEWEST), "-c", baton.config_path)]
         done = subprocess.run(command, env=baton.environment({"XDG_RUNTIME_DIR": ""}), capture_output=True, text=True, timeout=30, cwd="/")
         assert done.returncode == 1 and "run-dir.refused" in done.stderr
-        assert list(trap.iterdir()) == [] or not (trap / "default").exists() or not list((trap / "default").iterdir())
+        assert [p for p in trap.rglob("*") if not p.is_dir()] == []
     finally:
         shutil.rmtree(trap)
 
@@ -191,9 +192,6 @@ def test_a_run_directory_of_somebody_else_in_tmp_is_not_used(baton):
 
 def test_two_instances_side_by_side_do_not_know_each_other(new_baton, hammer):
     first, second = new_baton(), new_baton()
-    # One search path, two names: $BATON_RUN_DIR would win over the name, so only the name differs.
-    home = first.dir / "xdg"
-    home.mkdir(mode=0o755)
     one, two = Listener(body="one"), Listener(body="two")
     first.run(listeners=[one])
     second.run(listeners=[two])
@@ -308,12 +306,13 @@ def limit_of(pid):
 
 def test_the_keeper_raises_its_descriptor_limit_and_the_proxy_gets_the_original(baton):
     hard = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 4096)
-    baton.run(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard)))
+    wrapper, seen = Wrapper(baton.dir), baton.dir / "limits"
+    wrapper.mode(f"echo $(ulimit -Sn) $(ulimit -Hn) >>{seen}")  # before Envoy, which raises its own
+    baton.run(wrapper.path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard)))
     assert limit_of(baton.process.pid) == [str(hard), str(hard)]
-    assert limit_of(baton.proxy_pid()) == ["512", str(hard)]
     moment = baton.kill_proxy()
     baton.wait_event("epoch.accepted", since=moment)
-    assert limit_of(baton.proxy_pid()) == ["512", str(hard)]
+    assert seen.read_text().splitlines() == [f"512 {hard}"] * 2
 
 
 class Notify:
@@ -396,15 +395,24 @@ def test_a_wrong_value_in_the_environment_ends_with_2_and_names_the_variable(bat
     Config().write(baton.config_path)
     baton.start("--", envoy(NEWEST), "-c", baton.config_path, env={"BATON_RETRY_TOKENS": "many"})
     assert baton.wait_exit() == 2
-    assert "BATON_RETRY_TOKENS" in baton.log()
+    assert "retry-tokens" in baton.log().lower().replace("_", "-")
 
 
 # ---- the run directory ---------------------------------------------------------------------------------------
 
 
+def goes_on(load):
+    """Waits for a hundred requests more."""
+    more = 0
+    load.mark("before")
+    while more < 100:
+        time.sleep(0.05)
+        more += load.mark("on").requests
+
+
 def test_a_run_directory_that_vanishes_costs_the_serving_proxy_nothing(baton, hammer):
     listener = Listener()
-    baton.run(listeners=[listener], options=["--stable", "0"])
+    baton.run(listeners=[listener], options=["--stable", "0", "--stop-timeout", "3s"])
     proxy = baton.proxy_pid()
     with hammer(listener) as load:
         shutil.rmtree(baton.run_dir)
@@ -414,40 +422,23 @@ def test_a_run_directory_that_vanishes_costs_the_serving_proxy_nothing(baton, ha
         os.kill(agents[0], signal.SIGKILL)
         wait_until(lambda: [p for p in marked_processes(baton.mark) if p not in agents and "baton-agent" in
                             pathlib.Path(f"/proc/{p}/cmdline").read_text()], "a new agent")
-        load.mark("a new agent")
-        wait_until(lambda: load.mark("on").requests > 50, "load goes on")
+        goes_on(load)
         assert pathlib.Path(f"/proc/{proxy}").exists()
     figures(load)
     assert load.failed == 0
     assert baton.stop() == 0
 
 
-def test_a_crash_without_a_run_directory_still_refuses_nobody(baton, hammer):
-    """The next launch needs its files: it cannot start, but whoever connects is held and the end is clean."""
+def test_a_crash_without_a_run_directory_ends_with_1_and_says_why(baton):
+    """The next launch needs its files. Whoever started baton can help, so it must come to know."""
     listener = Listener()
     baton.run(listeners=[listener], options=["--stable", "0", "--retry-initial", "100ms", "--retry-tokens", "3"])
-    os_pid = baton.proxy_pid()
+    pid = baton.proxy_pid()
     shutil.rmtree(baton.run_dir)
-    os.kill(os_pid, signal.SIGKILL)
-    outcome = []
-
-    def over():
-        if baton.process.poll() is not None:
-            outcome.append("ended")
-        else:
-            try:
-                if body_of(listener) == "hello":
-                    outcome.append("serves")
-            except OSError:
-                pass
-        return outcome
-
-    wait_until(over, "it serves again or ends")
-    print(f"outcome={outcome[0]} exit={baton.process.poll()}")
-    if outcome == ["ended"]:
-        assert baton.wait_exit() == 1
-    else:
-        assert baton.stop() == 0
+    os.kill(pid, signal.SIGKILL)
+    assert baton.wait_exit() == 1
+    assert "relaunch.exhausted" in baton.log() and str(baton.run_dir) in baton.log()
+    assert refuses(listener)
 
 
 @pytest.fixture
@@ -486,11 +477,21 @@ def test_a_run_directory_without_room_is_a_clear_error_at_the_start(baton, small
     config.write(baton.config_path)
     assert baton.config_path.stat().st_size > kib * 1024 / 2
     baton.start("--", envoy(NEWEST), "-c", baton.config_path)
-    assert baton.wait_exit() in (1, 2)
+    assert baton.wait_exit() == 1, "2 would tell systemd that starting again does not help"
     assert "No space left" in baton.log()
     assert "Bus error" not in baton.log() and "SIGBUS" not in baton.log()
     assert list(marked_processes(baton.mark)) == []
     assert list(baton.sanitizer_dir.iterdir()) == []
+
+
+def fill(path):
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        while os.write(fd, b"x" * 4096):
+            pass
+    except OSError:
+        pass
+    os.close(fd)
 
 
 @pytest.mark.root
@@ -499,10 +500,7 @@ def test_a_disk_that_fills_up_costs_the_serving_proxy_nothing(baton, small_disk,
     disk = small_disk(4096)
     baton.run(listeners=[listener], options=["--stable", "0"])
     proxy = baton.proxy_pid()
-    with open(disk / "ballast", "wb") as f, pytest.raises(OSError):
-        while True:
-            f.write(b"x" * 4096)
-            f.flush()
+    fill(disk / "ballast")
     with hammer(listener) as load:
         assert baton.status()["state"] == "serving"
         baton.kill_agent()
@@ -510,8 +508,7 @@ def test_a_disk_that_fills_up_costs_the_serving_proxy_nothing(baton, small_disk,
         load.mark("crash")
         os.kill(proxy, signal.SIGKILL)  # its kit lies ready
         wait_until(lambda: try_serving(baton) not in (None, proxy), "the next proxy serves")
-        load.mark("after")
-        wait_until(lambda: load.mark("on").requests > 50, "load goes on")
+        goes_on(load)
     figures(load)
     assert load.refused == 0 and load.failed_otherwise == 0
     assert list(baton.sanitizer_dir.iterdir()) == []
@@ -528,6 +525,4 @@ def try_serving(baton):
     done = baton.cli("status", "--json")
     if done.returncode != 0:
         return None
-    import json
-
     return next((e["pid"] for e in json.loads(done.stdout)["epochs"] if e["state"] == "serving"), None)
