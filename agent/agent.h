@@ -47,6 +47,7 @@ struct proc {
         char *listeners;      /* last answer of /listeners */
         size_t listeners_bytes;
         struct admin_request *sampling, *watching, *ordering, *asking;
+        struct mono sampled;  /* when the last sample was begun */
 };
 
 struct agent {
@@ -86,12 +87,12 @@ struct agent {
         ev_timer content_settle;
         char *content_baseline;
         size_t content_baseline_bytes;
+        uint64_t content_served; /* what had served when the baseline was taken */
         bool content_watched;
         int64_t unix_start_s;        /* told to every proxy as the original start */
-        char started[40];
+        struct mono started;
         char last_reason[640];
         char rejected[512];          /* the proxy's own words */
-        bool said_ready;
 };
 
 /* agent.c */
@@ -121,14 +122,12 @@ void look_watch_listeners(struct proc *p);
 void look_sample(struct proc *p);
 void look_order(struct proc *p, const char *path); /* POST without caring for the answer */
 
-/* plain.c */
-int plain_run(struct agent *a); /* the proxy once, as it is; blocks until it has ended. Return: its exit status */
-
 /* start.c */
 void start_clean(struct agent *a); /* nobody runs any more: remove what only a living instance needs */
 
 /* status.c */
 void status_write(void *userdata, struct json_writer *w);
+bool status_sampling(void *userdata, bool start);
 bool status_ready(void *userdata, char *reason, size_t n);
 bool status_live(void *userdata, char *reason, size_t n);
 void status_metrics(void *userdata, struct metrics_writer *w);

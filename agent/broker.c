@@ -196,17 +196,24 @@ void proc_drain_listeners(struct proc *p)
                           F_STR("error", r == HR_NO_PEER ? "the proxy is gone" : strerror(-r)));
 }
 
+/* Nothing that it asked lies before us. To be looked at last: who blocks for an answer has sent its request before. */
+static bool nothing_asked(const struct proc *p)
+{
+        struct hr_message m;
+        struct sockaddr_un peer;
+
+        return hr_peek(p->parent_fd, &m, &peer) == HR_NOTHING;
+}
+
 /*
  * Does the proxy's main thread wait for an answer? It blocks in recvmsg() for nothing else. The kernel says "running" for
  * a thread that has been woken and has not run yet, so an answer that was sent just now is not taken for a missing one.
  */
 bool proc_waits_for_reply(const struct proc *p)
 {
-        struct hr_message m;
-        struct sockaddr_un peer;
         char path[64], text[128];
 
-        if (p->parent_fd < 0 || p->pid <= 0 || hr_peek(p->parent_fd, &m, &peer) != HR_NOTHING)
+        if (p->parent_fd < 0 || p->pid <= 0 || !nothing_asked(p))
                 return false;
         (void)snprintf(path, sizeof(path), "/proc/%d/syscall", p->pid);
         for (int tries = 0; tries < 50; tries++) {
@@ -214,23 +221,22 @@ bool proc_waits_for_reply(const struct proc *p)
                 ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 
                 if (n <= 0)
-                        return true; /* not allowed to look: an answer too many is the lesser risk than a hang */
+                        return nothing_asked(p); /* not allowed to look: an answer too many is the lesser risk than a hang */
                 text[n] = '\0';
                 if (strncmp(text, "running", 7) != 0)
-                        return strtol(text, NULL, 10) == SYS_recvmsg;
+                        return strtol(text, NULL, 10) == SYS_recvmsg && nothing_asked(p);
                 (void)nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
         }
         return false;
 }
 
+/* For a second without a break. Only asked when nobody knows of an answer that is owed. */
 bool proc_hangs(const struct proc *p)
 {
-        enum { TIMES = 20, PAUSE_NS = 50 * 1000000 };
-
-        for (int i = 0; i < TIMES; i++) {
+        for (int i = 0; i < 20; i++) {
                 if (!proc_waits_for_reply(p))
                         return false;
-                (void)nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
+                (void)nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
         }
         return true;
 }

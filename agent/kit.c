@@ -231,7 +231,7 @@ static int make_snapshot(const struct kit_maker *m, uint64_t epoch, uint64_t cop
         r = kit_read_file(m->args->config_path, &text, &n);
         if (r < 0) {
                 (void)snprintf(reterr, reterr_size, "cannot read config %s: %s", m->args->config_path, strerror(-r));
-                return r;
+                return KIT_E_CONFIG;
         }
         r = write_new_file(path, 0440, text, n);
         if (r < 0)
@@ -319,11 +319,6 @@ static int seal(const struct kit_maker *m, char *const *argv, const char *binary
         return launch_seal(&l, ret_fd);
 }
 
-int kit_plain_record(const struct kit_maker *m, int *ret_fd)
-{
-        return seal(m, m->args->all, "", "", LAUNCH_DEATH_SIGNAL, ret_fd);
-}
-
 static int make_record(const struct kit_maker *m, uint64_t epoch, bool udp, const char *binary, struct kit *k)
 {
         CLEANUP(free_strv) char **argv = NULL;
@@ -375,7 +370,7 @@ int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool u
                 if (r < 0)
                         (void)snprintf(reterr, reterr_size, "cannot make the launch record: %s", strerror(-r));
         }
-        if (r < 0) {
+        if (r != 0) {
                 kit_forget(m->run_dir, epoch);
                 return r;
         }

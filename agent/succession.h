@@ -71,7 +71,7 @@ struct succession {
 enum succession_event {
         ON_BEGIN,           /* a new instance */
         ON_KIT_READY,       /* epoch, base_id, udp */
-        ON_KIT_FAILED,      /* epoch; value: -errno */
+        ON_KIT_FAILED,      /* epoch; value: above 0 the config cannot be read, below 0 -errno */
         ON_PROCESS,         /* epoch, pid: launched */
         ON_LAUNCH_FAILED,   /* epoch; the kit or the keeper cannot do it */
         ON_EXIT,            /* epoch, exit_code, exit_status, exited */
@@ -114,7 +114,7 @@ struct resume_fact {
         bool job_known;        /* the keeper launched it */
         int32_t pid;
         bool waits_for_reply;  /* its main thread waits for the answer that we owe */
-        bool hangs;            /* it waits for an answer, but the state that would say which one is lost */
+        bool hangs;            /* it waits, but no answer is owed that we know of: the state that named it is lost */
 };
 
 /** succession_resume() - a new agent goes on: repeats what may not have been performed */

@@ -18,11 +18,11 @@ static const struct {
         { "run-dir.refused", "the run directory cannot be used" },
         { "status.refused", "the status address cannot be used" },
         { "options.refused", "the options are refused" },
+        { "stop.asked", "a stop was asked for" }, /* before what it brings about */
         { "epoch.exited", "the proxy ended" },
         { "epoch.not-accepting", "the proxy runs but does not accept yet" },
         { "sockets.silenced", "nothing has served for longer than the hold time" },
         { "keeper.gone", "the keeper was killed" },
-        { "stop.asked", "a stop was asked for" },
         { "epoch.accepted", NULL },
 };
 
