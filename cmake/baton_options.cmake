@@ -21,8 +21,9 @@ target_include_directories(baton_options INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_definitions(baton_options INTERFACE _GNU_SOURCE BATON_VERSION="${PROJECT_VERSION}")
 target_compile_options(baton_options INTERFACE
         -Wall -Wextra -Wshadow -Wswitch-enum -Wmissing-prototypes -Wvla
-        $<$<BOOL:${BATON_WERROR}>:-Werror>
-        -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=) # assert() and the journal name the file, not where it was built
+        $<$<BOOL:${BATON_WERROR}>:-Werror>)
+# assert() and the journal name the file, not where it was built; generated code included.
+add_compile_options(-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/= -fmacro-prefix-map=${PROJECT_BINARY_DIR}/=)
 # An unused library costs every start a few hundred microseconds.
 target_link_options(baton_options INTERFACE -Wl,--as-needed)
 
