@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Connections: requests in, answers out, kept alive until someone says close. A body is read past. A request with the header
- * "x-envoy-fault-delay-request: MS" is answered so much later, as an Envoy with its fault filter would.
+ * "x-envoy-fault-delay-request: MS" is answered so much later, as an Envoy with its fault filter would. The answer's header
+ * "x-listener" says which listener the request came in by.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -68,8 +69,9 @@ static void respond(struct server *s, struct connection *c, int status, const ch
 
         if (c->listener && (s->draining || s->unhealthy || s->stopping))
                 c->close_after = true;
-        n = asprintf(&out, "HTTP/1.1 %d %s\r\ncontent-type: %s\r\ncontent-length: %zu\r\n%s\r\n%s", status,
-                     status == 200 ? "OK" : "Error", type, strlen(body), c->close_after ? "connection: close\r\n" : "", body);
+        n = asprintf(&out, "HTTP/1.1 %d %s\r\ncontent-type: %s\r\ncontent-length: %zu\r\nx-listener: %s\r\n%s\r\n%s", status,
+                     status == 200 ? "OK" : "Error", type, strlen(body), c->listener ? c->listener->key.url : "admin",
+                     c->close_after ? "connection: close\r\n" : "", body);
         if (n < 0) {
                 drop(s, c);
                 return;
