@@ -120,7 +120,8 @@ struct server {
         struct watch admin;
         struct connection *connections;
         size_t n_connections;
-        bool accept_paused, draining, unhealthy, stopping;
+        int64_t resume_ms; /* accepting is paused until then; 0: it is not */
+        bool draining, unhealthy, stopping;
         uint64_t requests, requests_active;
         unsigned harvests; /* sockets that a successor asked for */
         int64_t started_ms;
@@ -166,7 +167,7 @@ void listeners_stop(struct server *s);
 
 void http_on_listener(struct server *s, struct watch *w, uint32_t events);
 
-/** http_time() - answers that were held back. Return: milliseconds until the next one, -1: none */
+/** http_time() - answers that were held back, accepting that was paused. Return: milliseconds until the next one, -1: none */
 int http_time(struct server *s);
 
 /** http_sweep() - free what was closed; only between two rounds of events */
