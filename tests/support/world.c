@@ -68,7 +68,7 @@ static bool accepts(const struct world_proxy *p)
 static void be_born(struct world *w, uint64_t epoch)
 {
         struct world_proxy *p = &w->p[epoch];
-        uint64_t kind = fate(w, epoch, 1, 8);
+        uint64_t kind = fate(w, epoch, 1, 9);
 
         p->launched = p->alive = true;
         p->ignores_term = fate(w, epoch, 2, 4) == 0;
@@ -78,8 +78,8 @@ static void be_born(struct world *w, uint64_t epoch)
                 p->dies_at = mono_after_ms(w->now, (int64_t)fate(w, epoch, 4, 1500));
         else if (kind < 5)
                 p->dies_at = mono_after_ms(w->now, 2000 + (int64_t)fate(w, epoch, 4, 100000));
-        else if (kind == 5) { /* its start hangs */
-                p->acts_at = MONO_NEVER;
+        else if (kind < 7) { /* its start hangs, before it asks for sockets or when it has them */
+                p->hangs_at = kind == 5 ? 1 : WORLD_KEYS + 1;
                 p->dies_at = mono_after_ms(w->now, (int64_t)fate(w, epoch, 4, 200000));
         }
         p->code = fate(w, epoch, 5, 2) ? CODE_EXITED : CODE_KILLED;
@@ -108,13 +108,23 @@ static void listen_on_all(struct world *w, struct world_proxy *p)
         }
 }
 
+static void go_on(struct world *w, uint64_t epoch)
+{
+        struct world_proxy *p = &w->p[epoch];
+
+        p->step++;
+        if (p->step == p->hangs_at)
+                p->step = WORLD_KEYS + 3;
+        p->acts_at = p->step <= WORLD_KEYS + 2 ? mono_after_ms(w->now, (int64_t)fate(w, epoch, 10 + p->step, 60)) : MONO_NEVER;
+}
+
 /* The next step of a start: a request, or that it is up. */
 static void act(struct world *w, uint64_t epoch)
 {
         struct world_proxy *p = &w->p[epoch];
 
         if (p->step >= 1 && p->step <= WORLD_KEYS && !listener_exists(w, p->step - 1)) {
-                p->step++;
+                go_on(w, epoch);
                 return;
         }
         p->request = p->step == 0 ? HR_SHUTDOWN_ADMIN : p->step <= WORLD_KEYS ? HR_PASS_LISTEN_SOCKET
@@ -126,14 +136,6 @@ static void act(struct world *w, uint64_t epoch)
                 return;
         p->up = true;
         listen_on_all(w, p);
-}
-
-static void go_on(struct world *w, uint64_t epoch)
-{
-        struct world_proxy *p = &w->p[epoch];
-
-        p->step++;
-        p->acts_at = p->step <= WORLD_KEYS + 2 ? mono_after_ms(w->now, (int64_t)fate(w, epoch, 10 + p->step, 60)) : MONO_NEVER;
 }
 
 /* ---- effects ---------------------------------------------------------------------------------------- */
@@ -280,6 +282,9 @@ static void perform(struct world *w, const struct effect *fx)
                         back(w, (struct succession_input){ .event = ON_CONTENT });
                 return;
         case DO_END:
+                for (size_t i = 0; i <= w->last_kit; i++)
+                        if (w->p[i].alive)
+                                broken(w, "the end leaves %zu alive", i);
                 w->ended = true;
                 w->status = (int)fx->value;
                 return;
@@ -709,13 +714,15 @@ bool world_nobody_waits(const struct world *w)
 const char *world_summary(const struct world *w, char *buf, size_t size)
 {
         const struct succession *s = &w->s;
+        struct backoff b = s->backoff;
         size_t n = 0;
 
+        backoff_refill(&b, &w->l.backoff, w->now); /* it is done when somebody looks at it */
 #define PUT(...) n += n < size ? (size_t)snprintf(buf + n, size - n, __VA_ARGS__) : 0
         PUT("next %" PRIu64 " wanted %" PRId64 " served %" PRId64 " kit %" PRId64 " ready %u\n", s->next_number, (int64_t)s->wanted,
             (int64_t)s->served, (int64_t)s->kit, s->kit_ready);
-        PUT("tokens %d n %u counted %" PRId64 " relaunch %" PRId64 " hold %" PRId64 " outage %" PRId64 "\n", s->backoff.tokens,
-            s->backoff.n, s->backoff.counted.ns, s->relaunch_at.ns, s->hold_until.ns, s->outage.ns);
+        PUT("tokens %d n %u counted %" PRId64 " relaunch %" PRId64 " hold %" PRId64 " outage %" PRId64 "\n", b.tokens,
+            b.n, b.counted.ns, s->relaunch_at.ns, s->hold_until.ns, s->outage.ns);
         PUT("waits %u validating %u unready %u stops %u drains %u end %u %d\n", s->waits_for_content, s->validating, s->unready,
             s->stops, s->stop_drains, s->end, s->end_status);
         for (uint64_t i = 0; i < s->next_number; i++)

@@ -17,7 +17,7 @@ struct world_proxy { /* and its kit and its record in the keeper's table */
         bool exited, told, acked;  /* the keeper's record; told: to this agent */
         bool queued, waits;        /* a request in its queue; it waits for an answer */
         enum hr_type request;
-        unsigned step;             /* of its start */
+        unsigned step, hangs_at;   /* of its start; 0: does not hang */
         int code, status;
         uint64_t content;
         uint32_t inode[WORLD_KEYS];
