@@ -10,7 +10,7 @@
 #include "agent/state.h"
 #include "tests/support/fault.h"
 
-enum { MAX_BYTES = 64 };
+enum { MAX_BYTES = 64, INDEX_BYTES = 4096, HEADER_BYTES = 32 };
 
 static void expect(struct state_file *s, const char *want)
 {
@@ -27,10 +27,12 @@ Test(state, a_store_that_fails_leaves_the_older_image_and_the_next_one_is_good)
         for (int n = 0;; n++) {
                 int fd = memfd_create("state", MFD_CLOEXEC), r;
                 struct state_file *s = NULL, *next = NULL;
+                char before[HEADER_BYTES], after[HEADER_BYTES];
 
                 cr_assert_eq(state_open(fd, MAX_BYTES, &s), 0);
                 cr_assert_eq(state_store(s, "one", 3), 0);
                 cr_assert_eq(state_store(s, "two", 3), 0);
+                cr_assert_eq(pread(fd, before, sizeof(before), INDEX_BYTES), (ssize_t)sizeof(before));
                 fault_arm(n, ENOSPC);
                 r = state_store(s, "three", 5);
                 if (!fault_fired()) {
@@ -40,6 +42,8 @@ Test(state, a_store_that_fails_leaves_the_older_image_and_the_next_one_is_good)
                         return;
                 }
                 cr_assert_eq(r, -ENOSPC);
+                cr_assert_eq(pread(fd, after, sizeof(after), INDEX_BYTES), (ssize_t)sizeof(after));
+                cr_assert_arr_eq(before, after, sizeof(before), "the number comes last");
                 cr_assert_eq(state_open(fd, MAX_BYTES, &next), 0);
                 expect(next, "two");
                 (void)state_free(next);
