@@ -104,6 +104,17 @@ Test(escrow, a_slot_that_nobody_needs_is_used_again_and_no_other_moves)
         cr_assert_eq(escrow_find(&e, &old), NO_KEY);
 }
 
+Test(escrow, what_the_keeper_holds_is_in_nobodys_way)
+{
+        struct hr_key one = key("tcp://0.0.0.0:1", 0), two = key("tcp://0.0.0.0:2", 0);
+
+        memset(&e, 0, sizeof(e));
+        cr_assert_eq(escrow_held_by_keeper(&e, &one, 5), 0);
+        cr_assert_eq(escrow_held_by_keeper(&e, &two, 6), 1, "a slot whose key is held is not free");
+        cr_assert_eq(escrow_held_by_keeper(&e, &one, 7), 0);
+        cr_assert(e.keys[0].inode == 7 && e.keys[1].inode == 6);
+}
+
 Test(gate, nothing_lacks_when_every_key_is_accepted_from)
 {
         struct look l = good(2);
