@@ -128,7 +128,7 @@ bool escrow_any_silenced(const struct escrow *e);
 
 /**
  * escrow_repeat() - a new agent: what was silenced or revived may not have been
- * @revive:  something was silenced in this outage
+ * @revive:  something was silenced in this outage, or in the last one: the revival at its end may be what was lost
  */
 void escrow_repeat(const struct escrow *e, bool revive, struct effects *out);
 

@@ -98,6 +98,8 @@ static bool get_key(const uint8_t *buf, size_t n, size_t *at, struct escrow_key 
 
         if (!get(buf, n, at, &ik, sizeof(ik)) || ik.url_bytes >= HR_URL_BYTES || ik.netns_bytes >= HR_NETNS_BYTES)
                 return false;
+        if (ik.is_static > 1 || ik.silenced > 1 || ik.passed > 1 || ik.queue_moved > 1 || ik.harvested > 1 || ik.reserved)
+                return false;
         *k = (struct escrow_key){
                 .key.worker = ik.worker,
                 .inode = ik.inode,
@@ -110,7 +112,8 @@ static bool get_key(const uint8_t *buf, size_t n, size_t *at, struct escrow_key 
                 .harvested = ik.harvested != 0,
                 .ambiguous = ik.ambiguous != 0,
         };
-        return get(buf, n, at, k->key.url, ik.url_bytes) && get(buf, n, at, k->key.netns, ik.netns_bytes);
+        return get(buf, n, at, k->key.url, ik.url_bytes) && get(buf, n, at, k->key.netns, ik.netns_bytes) &&
+               strlen(k->key.url) == ik.url_bytes && strlen(k->key.netns) == ik.netns_bytes;
 }
 
 static bool epoch_possible(const struct epoch *e, const struct escrow *escrow)
@@ -137,7 +140,7 @@ int image_read(const uint8_t *buf, size_t n, struct succession *ret)
                 return IMAGE_E_CORRUPT;
         if (h.version != IMAGE_VERSION || h.core_bytes != CORE_BYTES || h.epoch_bytes != sizeof(struct epoch))
                 return IMAGE_E_VERSION;
-        if (h.n_epochs > GENERATIONS_MAX || h.n_keys > KEYS_MAX || !get(buf, n, &at, ret, CORE_BYTES))
+        if (h.reserved || h.n_epochs > GENERATIONS_MAX || h.n_keys > KEYS_MAX || !get(buf, n, &at, ret, CORE_BYTES))
                 return IMAGE_E_CORRUPT;
         for (size_t i = 0; i < h.n_epochs; i++)
                 if (!get(buf, n, &at, &ret->epochs[i], sizeof(struct epoch)))

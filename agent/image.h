@@ -15,6 +15,7 @@ size_t image_write(const struct succession *s, uint8_t *buf, size_t size);
 
 /**
  * image_read() - into *ret, which is overwritten whatever the answer
+ * What is read is what image_write() makes of it again, byte for byte.
  * Return: 0; IMAGE_E_VERSION: written by another version; IMAGE_E_CORRUPT: lengths or states that cannot be.
  * After an answer the caller rebuilds from the keeper's table.
  */

@@ -155,13 +155,21 @@ static void write_last(struct agent *a, struct json_writer *w)
         json_end_object(w);
 }
 
-static void write_people(struct agent *a, struct json_writer *w)
+/* Tokens return when somebody looks: while all is quiet, that is here. */
+static struct backoff backoff_now(const struct agent *a, struct mono now)
 {
-        struct mono now = clock_now();
         struct backoff b = a->s.backoff;
         char text[40];
 
         backoff_refill(&b, &a->limits.backoff, now);
+        return b;
+}
+
+static void write_people(struct agent *a, struct json_writer *w)
+{
+        struct mono now = clock_now();
+        struct backoff b = backoff_now(a, now);
+
         json_key(w, "keeper"), json_begin_object(w);
         json_key(w, "pid"), json_int_value(w, a->keeper.keeper_pid);
         json_end_object(w);
@@ -237,7 +245,7 @@ bool status_ready(void *userdata, char *reason, size_t n)
 bool status_live(void *userdata, char *reason, size_t n)
 {
         struct agent *a = userdata;
-        bool live = a->s.backoff.tokens > 0 && a->s.end == END_NOT;
+        bool live = backoff_now(a, clock_now()).tokens > 0 && a->s.end == END_NOT;
 
         (void)snprintf(reason, n, "%s", live ? "" : a->s.end != END_NOT ? "ending" : "no retry tokens left");
         return live;
@@ -269,7 +277,7 @@ void status_metrics(void *userdata, struct metrics_writer *w)
         metrics_family(w, "baton_generations", "gauge", "Generations of the proxy by state.");
         generations(a, w);
         metrics_family(w, "baton_retry_tokens", "gauge", "Relaunches that are left.");
-        metrics_value(w, "baton_retry_tokens", NULL, NULL, a->s.backoff.tokens);
+        metrics_value(w, "baton_retry_tokens", NULL, NULL, backoff_now(a, clock_now()).tokens);
         metrics_family(w, "baton_proxy_exits_total", "counter", "Ends of the proxy by reason.");
         metrics_value(w, "baton_proxy_exits_total", "reason", "clean", (double)a->s.exits_clean);
         metrics_value(w, "baton_proxy_exits_total", "reason", "error", (double)a->s.exits_error);

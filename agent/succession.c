@@ -845,12 +845,13 @@ void succession_resume(struct succession *s, const struct succession_limits *l, 
                 if (s->epochs[i].state != EPOCH_NONE)
                         resume_epoch(&t, &s->epochs[i], f);
         }
-        escrow_repeat(&s->escrow, s->silenced_once && !mono_is_never(s->outage), out);
+        if (!s->stop_drains && s->end == END_NOT)
+                escrow_repeat(&s->escrow, s->silenced_once, out);
         if (s->validating)
                 act(&t, DO_VALIDATE, s->wanted, 0);
         if (s->waits_for_content || !mono_is_never(s->relaunch_at))
                 watch_content(&t);
-        if (s->stop_drains)
+        if (s->stop_drains || s->end == END_SAID)
                 escrow_close_all(&s->escrow, out);
         if (s->end == END_SAID)
                 act(&t, DO_END, NO_EPOCH, s->end_status);

@@ -53,7 +53,7 @@ struct succession {
         uint32_t stop_drains;       /* the stop's delay is over */
         uint32_t end;               /* enum end_state */
         int32_t end_status;
-        uint32_t silenced_once;     /* in this outage */
+        uint32_t silenced_once;     /* in this outage, or in the last one */
         uint64_t exits_clean, exits_error, exits_signal;
         uint64_t crashes_recovered;
         uint64_t create_failures;   /* listener_create_failure of what served last */

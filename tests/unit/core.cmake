@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: MIT
-# The pure core. What tells a story is played under a fake clock by tests/support/script.c.
+# The pure core, and the file that keeps it. What tells a story is played under a fake clock by tests/support/script.c.
 set(script ${PROJECT_SOURCE_DIR}/tests/support/script.c)
-baton_unit_test(backoff agent_core)
-baton_unit_test(epoch agent_core)
+foreach(part IN ITEMS backoff epoch escrow in_flight key_name report)
+        baton_unit_test(${part} agent_core)
+endforeach()
+baton_unit_test(image agent_core SOURCES ${script})
 baton_unit_test(succession agent_core SOURCES ${script} test_succession_stop.c test_succession_resume.c)
+baton_unit_test(duration agent_options)
+baton_unit_test(state agent_services)

@@ -218,3 +218,21 @@ Test(resume, without_the_protocol_a_launch_that_went_unnoticed_counts_as_serving
         cr_assert(succession_ready(&w->s, NULL));
         cr_assert_eq(w->s.served, 0);
 }
+
+Test(resume, a_revival_that_was_lost_when_the_outage_ended_is_repeated)
+{
+        struct script *w = begun();
+        struct resume_fact facts[] = { runs(1, false), kit(2) };
+
+        script_up(w, 50, 0, 1);
+        w->quiet = true;
+        script_crash(w, 20000, 0);
+        script_ask(w, 20010, 1, 0);
+        script_say(w, 49999, 1, HR_DRAIN_LISTENERS);
+        script_run(w, 50000);
+        script_look(w, 50001, 1, 1);
+        w->quiet = false;
+        w->text_bytes = 0;
+        script_die(w, facts, 2);
+        cr_assert(script_expect(w, "  50001 resume           look:1 revive:0\n"));
+}

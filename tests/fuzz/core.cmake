@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+baton_fuzz_target(state agent_core agent_services)

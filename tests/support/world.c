@@ -1,0 +1,739 @@
+/* SPDX-License-Identifier: MIT */
+/* See world.h. Performs and watches; decides nothing that the product decides. */
+#include "tests/support/world.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CODE_EXITED = 1, CODE_KILLED = 2, ROUNDS_MAX = 200000, UDP_KEY = 3, LDS_KEY = 2 };
+
+static void __attribute__((format(printf, 2, 3))) broken(struct world *w, const char *format, ...)
+{
+        int n;
+        va_list ap;
+
+        if (w->failure[0])
+                return;
+        n = snprintf(w->failure, sizeof(w->failure), "at %" PRId64 " ms: ", w->now.ns / 1000000);
+        va_start(ap, format);
+        (void)vsnprintf(w->failure + n, sizeof(w->failure) - (size_t)n, format, ap);
+        va_end(ap);
+}
+
+/* The same question has the same answer in every run of a seed, however often it is asked. */
+static uint64_t fate(const struct world *w, uint64_t a, uint64_t b, uint64_t below)
+{
+        struct prng p = { w->seed * 1000003 + a * 10007 + b };
+
+        return prng_below(&p, below);
+}
+
+static const struct hr_key *key_of(size_t i)
+{
+        static struct hr_key keys[WORLD_KEYS];
+
+        if (!keys[0].url[0])
+                for (size_t k = 0; k < WORLD_KEYS; k++)
+                        (void)snprintf(keys[k].url, sizeof(keys[k].url), "%s://127.0.0.1:808%zu", k == UDP_KEY ? "udp" : "tcp", k);
+        return &keys[i];
+}
+
+static size_t key_number(const struct world *w, uint32_t index)
+{
+        return (size_t)(w->s.escrow.keys[index].key.url[strlen(w->s.escrow.keys[index].key.url) - 1] - '0');
+}
+
+static bool has_key(const struct world *w, size_t k)
+{
+        return k != UDP_KEY || w->udp;
+}
+
+/* The control plane takes one listener away and brings it back, each 20 s. */
+static bool listener_exists(const struct world *w, size_t k)
+{
+        return has_key(w, k) && (k != LDS_KEY || !w->lds || w->steady || fate(w, 77, (uint64_t)(w->now.ns / 20000000000), 2) == 0);
+}
+
+static bool accepts(const struct world_proxy *p)
+{
+        return p->alive && p->up && !p->draining;
+}
+
+/* ---- proxies ---------------------------------------------------------------------------------------- */
+
+static void be_born(struct world *w, uint64_t epoch)
+{
+        struct world_proxy *p = &w->p[epoch];
+        uint64_t kind = fate(w, epoch, 1, 9);
+
+        p->launched = p->alive = true;
+        p->ignores_term = fate(w, epoch, 2, 4) == 0;
+        p->acts_at = mono_after_ms(w->now, (int64_t)fate(w, epoch, 3, 400));
+        p->dies_at = MONO_NEVER;
+        if (kind < 2) /* before it is up */
+                p->dies_at = mono_after_ms(w->now, (int64_t)fate(w, epoch, 4, 1500));
+        else if (kind < 5)
+                p->dies_at = mono_after_ms(w->now, 2000 + (int64_t)fate(w, epoch, 4, 100000));
+        else if (kind < 7) { /* its start hangs, before it asks for sockets or when it has them */
+                p->hangs_at = kind == 5 ? 1 : WORLD_KEYS + 1;
+                p->dies_at = mono_after_ms(w->now, (int64_t)fate(w, epoch, 4, 200000));
+        }
+        p->code = fate(w, epoch, 5, 2) ? CODE_EXITED : CODE_KILLED;
+        p->status = p->code == CODE_KILLED ? SIGSEGV : fate(w, epoch, 6, 12) ? 1 : 0;
+        w->launches++;
+}
+
+static void die(struct world *w, struct world_proxy *p)
+{
+        p->alive = p->waits = false;
+        p->exited = true;
+        p->exited_at = w->now;
+        p->dies_at = p->acts_at = MONO_NEVER;
+}
+
+static void listen_on_all(struct world *w, struct world_proxy *p)
+{
+        for (size_t k = 0; k < WORLD_KEYS; k++) {
+                if (!listener_exists(w, k)) {
+                        p->inode[k] = 0;
+                        continue;
+                }
+                if (!p->inode[k])
+                        p->inode[k] = ++w->inodes;
+                w->silent[p->inode[k] % WORLD_SOCKETS] = false;
+        }
+}
+
+static void go_on(struct world *w, uint64_t epoch)
+{
+        struct world_proxy *p = &w->p[epoch];
+
+        p->step++;
+        if (p->step == p->hangs_at)
+                p->step = WORLD_KEYS + 3;
+        p->acts_at = p->step <= WORLD_KEYS + 2 ? mono_after_ms(w->now, (int64_t)fate(w, epoch, 10 + p->step, 60)) : MONO_NEVER;
+}
+
+/* The next step of a start: a request, or that it is up. */
+static void act(struct world *w, uint64_t epoch)
+{
+        struct world_proxy *p = &w->p[epoch];
+
+        if (p->step >= 1 && p->step <= WORLD_KEYS && !listener_exists(w, p->step - 1)) {
+                go_on(w, epoch);
+                return;
+        }
+        p->request = p->step == 0 ? HR_SHUTDOWN_ADMIN : p->step <= WORLD_KEYS ? HR_PASS_LISTEN_SOCKET
+                     : p->step == WORLD_KEYS + 1 ? HR_DRAIN_LISTENERS : HR_TERMINATE;
+        p->queued = true;
+        p->waits = p->step <= WORLD_KEYS;
+        p->acts_at = MONO_NEVER;
+        if (p->request != HR_DRAIN_LISTENERS)
+                return;
+        p->up = true;
+        listen_on_all(w, p);
+}
+
+/* ---- effects ---------------------------------------------------------------------------------------- */
+
+static void back(struct world *w, struct succession_input in)
+{
+        if (w->queued == sizeof(w->queue) / sizeof(w->queue[0]))
+                abort();
+        w->queue[w->queued++] = in;
+}
+
+static void make_kit(struct world *w, const struct effect *fx)
+{
+        struct world_proxy *p = &w->p[fx->epoch];
+
+        if (fx->epoch >= WORLD_PROXIES - 1)
+                abort(); /* a longer history than this world is made for */
+        if (p->launched || (fx->epoch <= w->last_kit && !w->n_deaths && w->last_kit))
+                broken(w, "kit %" PRIu64 " has been there before", fx->epoch);
+        w->last_kit = fx->epoch > w->last_kit ? fx->epoch : w->last_kit;
+        p->kit_held = true;
+        p->content = (uint64_t)fx->value == CONTENT_DISK ? w->disk : w->p[fx->value].content;
+        back(w, (struct succession_input){ .event = ON_KIT_READY, .epoch = fx->epoch, .base_id = 1 + fx->epoch,
+                                           .value = escrow_holds_udp(&w->s.escrow) });
+}
+
+static void launch(struct world *w, const struct effect *fx)
+{
+        struct world_proxy *p = &w->p[fx->epoch];
+
+        if (!p->launched && !p->kit_held) {
+                broken(w, "launch of %" PRIu64 " without a kit", fx->epoch);
+                return;
+        }
+        if (!p->launched) {
+                for (size_t i = 0; i < WORLD_PROXIES; i++)
+                        if (w->p[i].alive)
+                                broken(w, "%" PRIu64 " is launched beside %zu", fx->epoch, i);
+                be_born(w, fx->epoch);
+        }
+        back(w, (struct succession_input){ .event = ON_PROCESS, .epoch = fx->epoch, .pid = (int)(1000 + fx->epoch) });
+}
+
+static void reply(struct world *w, const struct effect *fx)
+{
+        struct world_proxy *p = &w->p[fx->epoch];
+
+        if (!p->alive)
+                return;
+        if (!p->waits || p->queued) {
+                broken(w, "%" PRIu64 " got an answer that it did not wait for", fx->epoch);
+                return;
+        }
+        p->waits = false;
+        w->replies++;
+        if (p->request == HR_PASS_LISTEN_SOCKET && fx->key != NO_KEY)
+                p->inode[key_number(w, fx->key)] = w->held[key_number(w, fx->key)];
+        go_on(w, fx->epoch);
+}
+
+static void take(struct world *w, uint64_t epoch)
+{
+        if (!w->p[epoch].queued)
+                broken(w, "a request of %" PRIu64 " was taken that is not there", epoch);
+        w->p[epoch].queued = false;
+        if (!w->p[epoch].waits && w->p[epoch].alive)
+                go_on(w, epoch);
+}
+
+static void signal_one(struct world *w, const struct effect *fx)
+{
+        struct world_proxy *p = &w->p[fx->epoch];
+
+        if (!p->alive || (fx->value == SIGTERM && p->ignores_term))
+                return;
+        p->code = CODE_KILLED;
+        p->status = (int)fx->value;
+        p->dies_at = mono_min(p->dies_at, mono_after_ms(w->now, fx->value == SIGTERM ? 20 : 1));
+}
+
+static void hold(struct world *w, const struct effect *fx)
+{
+        for (size_t i = 0; w->judged && i < w->judged->n; i++)
+                if (w->judged->keys[i].key == fx->key)
+                        w->held[key_number(w, fx->key)] = (uint32_t)w->judged->keys[i].inode;
+}
+
+static void perform(struct world *w, const struct effect *fx)
+{
+        struct world_proxy *p = fx->epoch < WORLD_PROXIES ? &w->p[fx->epoch] : NULL;
+
+        switch (fx->kind) {
+        case DO_MAKE_KIT:
+                make_kit(w, fx);
+                return;
+        case DO_LAUNCH:
+                launch(w, fx);
+                return;
+        case DO_SIGNAL:
+                signal_one(w, fx);
+                return;
+        case DO_FORGET:
+                if (p->alive)
+                        broken(w, "%" PRIu64 " is forgotten and alive", fx->epoch);
+                p->kit_held = false;
+                p->acked = true;
+                return;
+        case DO_TAKE:
+                take(w, fx->epoch);
+                return;
+        case DO_REPLY:
+                reply(w, fx);
+                return;
+        case DO_REVIVE:
+                w->silent[w->held[key_number(w, fx->key)] % WORLD_SOCKETS] = false;
+                return;
+        case DO_SILENCE:
+                w->silent[w->held[key_number(w, fx->key)] % WORLD_SOCKETS] = true;
+                return;
+        case DO_HOLD:
+                hold(w, fx);
+                return;
+        case DO_CLOSE:
+                w->held[key_number(w, fx->key)] = 0;
+                return;
+        case DO_LOOK:
+                p->look_wanted = true;
+                return;
+        case DO_WATCH_LISTENERS:
+                p->watch_wanted = true;
+                return;
+        case DO_SAMPLE:
+                p->sample_wanted = true;
+                return;
+        case DO_DRAIN_LISTENERS:
+                p->draining = true;
+                return;
+        case DO_VALIDATE:
+                w->validate_wanted = fx->epoch;
+                return;
+        case DO_WATCH_CONTENT:
+                w->watching = (int)fx->value;
+                if (fx->value == 1 && p->content != w->disk)
+                        back(w, (struct succession_input){ .event = ON_CONTENT });
+                return;
+        case DO_END:
+                for (size_t i = 0; i <= w->last_kit; i++)
+                        if (w->p[i].alive)
+                                broken(w, "the end leaves %zu alive", i);
+                w->ended = true;
+                w->status = (int)fx->value;
+                return;
+        case DO_FAIL_HEALTHCHECK:
+        case DO_PASS_HEALTHCHECK:
+        case DO_REPORT:
+                return;
+        }
+}
+
+/* ---- agents ----------------------------------------------------------------------------------------- */
+
+static bool death_comes(struct world *w)
+{
+        return w->death_one_in && !w->ended && prng_one_in(&w->deaths, w->death_one_in);
+}
+
+static size_t facts_of(const struct world *w, struct resume_fact *facts)
+{
+        size_t n = 0;
+
+        for (uint64_t i = 0; i < WORLD_PROXIES && n < GENERATIONS_MAX; i++) {
+                const struct world_proxy *p = &w->p[i];
+
+                if (p->kit_held)
+                        facts[n++] = (struct resume_fact){ .epoch = i, .kit_held = true, .job_known = p->launched,
+                                                           .pid = p->launched ? (int)(1000 + i) : 0,
+                                                           .waits_for_reply = p->alive && p->waits && !p->queued };
+        }
+        return n;
+}
+
+static void store_and_perform(struct world *w);
+
+static void next_agent(struct world *w)
+{
+        static struct resume_fact facts[GENERATIONS_MAX];
+
+        w->n_deaths++;
+        w->queued = 0;
+        w->judged = NULL;
+        w->watching = 0;
+        w->validate_wanted = NO_EPOCH;
+        for (size_t i = 0; i < WORLD_PROXIES; i++)
+                w->p[i].look_wanted = w->p[i].sample_wanted = w->p[i].watch_wanted = w->p[i].told = false;
+        if (image_read(w->stored, w->stored_bytes, &w->s) != 0)
+                broken(w, "the stored image cannot be read");
+        for (uint32_t i = 0; i < w->s.escrow.n; i++)
+                w->s.escrow.keys[i].inode = 0;
+        for (size_t k = 0; k < WORLD_KEYS; k++)
+                if (w->held[k])
+                        (void)escrow_held_by_keeper(&w->s.escrow, key_of(k), w->held[k]);
+        w->fx.n = 0;
+        succession_resume(&w->s, &w->l, facts, facts_of(w, facts), w->now, &w->fx);
+        store_and_perform(w);
+}
+
+static void store_and_perform(struct world *w)
+{
+        w->stored_bytes = image_write(&w->s, w->stored, sizeof(w->stored));
+        if (!w->stored_bytes)
+                broken(w, "the state does not fit");
+        for (size_t i = 0; i < w->fx.n && !w->failure[0]; i++) {
+                if (death_comes(w)) {
+                        next_agent(w);
+                        return;
+                }
+                perform(w, &w->fx.list[i]);
+        }
+        if (death_comes(w))
+                next_agent(w);
+}
+
+static void check(struct world *w, bool after_clock);
+
+/* What only this agent has heard must be stored by it; all else the next one finds again. */
+static bool is_found_again(const struct succession_input *in)
+{
+        return in->event != ON_BEGIN && in->event != ON_CONTENT && in->event != ON_UNREADY;
+}
+
+static void feed(struct world *w, struct succession_input in)
+{
+        unsigned deaths = w->n_deaths;
+
+        succession_step(&w->s, &w->l, &in, w->now, &w->fx);
+        w->judged = in.look;
+        if (is_found_again(&in) && death_comes(w)) /* before it has stored anything */
+                next_agent(w);
+        else
+                store_and_perform(w);
+        w->judged = NULL;
+        w->fx.n = 0;
+        while (w->queued && !w->failure[0] && !w->ended) {
+                struct succession_input next = w->queue[0];
+
+                w->queued--;
+                memmove(w->queue, w->queue + 1, w->queued * sizeof(w->queue[0]));
+                w->fx.n = 0;
+                feed(w, next);
+        }
+        check(w, in.event == ON_CLOCK && w->n_deaths == deaths);
+}
+
+/* ---- what comes back -------------------------------------------------------------------------------- */
+
+static void look_at(struct world *w, uint64_t epoch)
+{
+        static char statics[WORLD_KEYS][HR_URL_BYTES];
+        struct look_key keys[WORLD_KEYS];
+        struct world_proxy *p = &w->p[epoch];
+        struct look look = { .keys = keys, .statics = (const char (*)[HR_URL_BYTES])statics, .lds = w->lds, .lds_answered = true,
+                             .listeners_known = true, .admin_answered = true };
+        uint64_t tenth = (uint64_t)(w->now.ns / 100000000);
+
+        p->look_wanted = false;
+        look.harvest_failed = !p->alive || (w->lags && fate(w, epoch, tenth, 4) == 0);
+        if (w->lags && fate(w, epoch + 1000, tenth, 3) == 0)
+                look.admin_answered = false;
+        for (size_t k = 0; k < WORLD_KEYS; k++) {
+                uint32_t index = escrow_find(&w->s.escrow, key_of(k));
+
+                if (!(w->lds && k == LDS_KEY) && has_key(w, k))
+                        memcpy(statics[look.n_statics++], key_of(k)->url, HR_URL_BYTES);
+                if (index == NO_KEY || w->s.escrow.keys[index].asked_by != epoch)
+                        continue;
+                keys[look.n++] = (struct look_key){ .key = index, .inode = accepts(p) ? p->inode[k] : 0, .listed = p->inode[k] != 0 };
+        }
+        feed(w, (struct succession_input){ .event = ON_LOOK, .epoch = epoch, .look = &look });
+}
+
+/* Has the control plane changed what this one listens on? A new listener asks for its socket as at the start. */
+static void watch_listeners(struct world *w, uint64_t epoch)
+{
+        struct world_proxy *p = &w->p[epoch];
+        bool changed = false;
+
+        p->watch_wanted = false;
+        if (accepts(p) && w->lds) {
+                changed = listener_exists(w, LDS_KEY) != (p->inode[LDS_KEY] != 0);
+                if (changed && !p->inode[LDS_KEY] && !p->queued && !p->waits && p->step > WORLD_KEYS + 2) {
+                        p->step = LDS_KEY + 1; /* its next step afterwards is past the end again */
+                        p->inode[LDS_KEY] = ++w->inodes;
+                        p->step = WORLD_KEYS + 3;
+                        p->request = HR_PASS_LISTEN_SOCKET;
+                        p->queued = p->waits = true;
+                } else if (changed && p->inode[LDS_KEY]) {
+                        p->inode[LDS_KEY] = 0;
+                }
+        }
+        feed(w, (struct succession_input){ .event = ON_LISTENERS, .epoch = epoch, .value = changed });
+}
+
+static void request_of(struct world *w, uint64_t epoch)
+{
+        struct world_proxy *p = &w->p[epoch];
+        struct succession_input in = { .event = ON_REQUEST, .epoch = epoch, .request = p->request };
+        struct look_key keys[WORLD_KEYS];
+        struct look look = { .keys = keys };
+
+        if (p->request == HR_PASS_LISTEN_SOCKET)
+                in.key = key_of(p->step > WORLD_KEYS ? LDS_KEY : p->step - 1);
+        if (p->request == HR_DRAIN_LISTENERS) {
+                for (uint32_t i = 0; i < w->s.escrow.n; i++)
+                        keys[look.n++] = (struct look_key){ .key = i };
+                in.look = &look;
+        }
+        feed(w, in);
+}
+
+static bool due(const struct world *w, struct mono at)
+{
+        return !mono_before(w->now, at);
+}
+
+static bool deliver_of(struct world *w, uint64_t i)
+{
+        struct world_proxy *p = &w->p[i];
+
+        if (p->alive && due(w, p->dies_at)) {
+                die(w, p);
+                return true;
+        }
+        if (p->exited && !p->acked && !p->told) {
+                p->told = true;
+                feed(w, (struct succession_input){ .event = ON_EXIT, .epoch = i, .exit_code = p->code, .exit_status = p->status,
+                                                   .exited = p->exited_at });
+                return true;
+        }
+        if (p->queued && p->kit_held) {
+                request_of(w, i);
+                return true;
+        }
+        if (p->alive && due(w, p->acts_at)) {
+                act(w, i);
+                return true;
+        }
+        if (p->look_wanted) {
+                look_at(w, i);
+                return true;
+        }
+        if (p->watch_wanted) {
+                watch_listeners(w, i);
+                return true;
+        }
+        if (p->sample_wanted) {
+                uint64_t second = (uint64_t)(w->now.ns / 1000000000);
+
+                p->sample_wanted = false;
+                feed(w, (struct succession_input){ .event = ON_SAMPLE, .epoch = i, .requests_total = second / 3,
+                                                   .in_flight = p->alive ? (int64_t)fate(w, i, second, 2) : -1 });
+                return true;
+        }
+        return false;
+}
+
+static void cause(struct world *w, const struct world_cause *c)
+{
+        switch (c->kind) {
+        case CAUSE_CONTENT:
+                w->disk++;
+                if (w->watching)
+                        feed(w, (struct succession_input){ .event = ON_CONTENT });
+                return;
+        case CAUSE_CRASH:
+                for (size_t i = 0; i < WORLD_PROXIES; i++)
+                        if (w->p[i].alive) {
+                                w->p[i].code = CODE_KILLED;
+                                w->p[i].status = SIGKILL;
+                                die(w, &w->p[i]);
+                        }
+                return;
+        case CAUSE_UNREADY:
+        case CAUSE_READY:
+                feed(w, (struct succession_input){ .event = ON_UNREADY, .value = c->kind == CAUSE_UNREADY });
+                return;
+        case CAUSE_STOP:
+                w->stops++;
+                return;
+        }
+}
+
+static bool deliver(struct world *w)
+{
+        for (uint64_t i = 0; i < WORLD_PROXIES && i <= w->last_kit; i++)
+                if (deliver_of(w, i))
+                        return true;
+        if (w->stops > w->s.stops) {
+                feed(w, (struct succession_input){ .event = ON_STOP, .value = w->stops });
+                return true;
+        }
+        if (w->validate_wanted != NO_EPOCH) {
+                uint64_t epoch = w->validate_wanted;
+
+                w->validate_wanted = NO_EPOCH;
+                feed(w, (struct succession_input){ .event = ON_VALIDATED, .epoch = epoch,
+                                                   .value = fate(w, w->p[epoch].content, 8, 3) == 0 });
+                return true;
+        }
+        if (due(w, succession_next(&w->s))) {
+                feed(w, (struct succession_input){ .event = ON_CLOCK });
+                return true;
+        }
+        if (w->next_cause < w->n_causes && due(w, w->causes[w->next_cause].at)) {
+                cause(w, &w->causes[w->next_cause++]);
+                return true;
+        }
+        return false;
+}
+
+/* ---- promises --------------------------------------------------------------------------------------- */
+
+static void check_socket(struct world *w, size_t k)
+{
+        int64_t bound = w->l.hold_ms + (w->lds ? 2 * w->l.watch_ms + 1000 : 0) + (w->lags ? 10000 : 0);
+        bool taken = false;
+
+        for (size_t i = 0; i <= w->last_kit; i++)
+                taken = taken || (accepts(&w->p[i]) && w->p[i].inode[k] == w->held[k]);
+        if (!w->held[k] || w->silent[w->held[k] % WORLD_SOCKETS] || taken || k == UDP_KEY) {
+                w->alone[k] = MONO_NEVER;
+                return;
+        }
+        if (mono_is_never(w->alone[k]))
+                w->alone[k] = w->now;
+        if (mono_before(mono_after_ms(w->alone[k], bound), w->now))
+                broken(w, "key %zu: nobody has accepted from it since %" PRId64 " ms", k, w->alone[k].ns / 1000000);
+}
+
+static void check_life(struct world *w)
+{
+        const struct succession *s = &w->s;
+        bool asked = w->validate_wanted != NO_EPOCH, alive = false;
+
+        for (size_t i = 0; i <= w->last_kit; i++) {
+                alive = alive || w->p[i].alive || (w->p[i].exited && !w->p[i].told);
+                asked = asked || w->p[i].look_wanted;
+        }
+        if (!alive && !asked && !w->queued && !w->ended && !s->waits_for_content && mono_is_never(succession_next(s)) &&
+            w->stops == s->stops && s->next_number)
+                broken(w, "nothing can ever happen again");
+        for (size_t i = 0; i < GENERATIONS_MAX; i++) {
+                const struct epoch *e = &s->epochs[i];
+
+                if ((e->state == EPOCH_DRAINING || e->state == EPOCH_STOPPING) && mono_is_never(e->deadline))
+                        broken(w, "%" PRIu64 " ends without a deadline", e->number);
+                if (e->state == EPOCH_STARTING && !mono_is_never(e->up) && mono_is_never(e->next_look))
+                        broken(w, "%" PRIu64 " is up and no look will come", e->number);
+        }
+}
+
+static void check(struct world *w, bool after_clock)
+{
+        const struct succession *s = &w->s;
+        int serving = 0;
+
+        if (w->failure[0] || w->ended)
+                return;
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                serving += s->epochs[i].state == EPOCH_SERVING;
+        if (serving > 1)
+                broken(w, "two serve");
+        if (s->backoff.tokens < 0 || s->backoff.tokens > w->l.backoff.tokens)
+                broken(w, "%d tokens of %d", s->backoff.tokens, w->l.backoff.tokens);
+        if (after_clock && due(w, succession_next(s)))
+                broken(w, "a deadline in the past that its step did not consume");
+        if (s->stops && mono_before(mono_after_ms(s->stop_kill_by, w->l.epoch.kill_ms), w->now))
+                broken(w, "the stop has not ended");
+        for (size_t k = 0; k < WORLD_KEYS; k++)
+                check_socket(w, k);
+        check_life(w);
+}
+
+/* ---- the road --------------------------------------------------------------------------------------- */
+
+static struct mono next_moment(const struct world *w)
+{
+        struct mono t = succession_next(&w->s);
+
+        if (w->next_cause < w->n_causes)
+                t = mono_min(t, w->causes[w->next_cause].at);
+        for (size_t i = 0; i <= w->last_kit; i++)
+                if (w->p[i].alive)
+                        t = mono_min(t, mono_min(w->p[i].dies_at, w->p[i].acts_at));
+        return t;
+}
+
+void world_run(struct world *w, int64_t until_ms)
+{
+        struct mono until = { until_ms * 1000000 };
+
+        if (!w->s.next_number && !w->ended)
+                feed(w, (struct succession_input){ .event = ON_BEGIN });
+        for (int i = 0; !w->ended && !w->failure[0]; i++) {
+                struct mono next;
+
+                if (i == ROUNDS_MAX)
+                        broken(w, "it spins");
+                if (deliver(w))
+                        continue;
+                next = next_moment(w);
+                if (mono_before(until, next)) {
+                        w->now = until;
+                        return;
+                }
+                w->now = next;
+        }
+}
+
+static void limits_of(struct world *w)
+{
+        static const int64_t hold_ms[] = { 30000, 30000, 2000, 500 }, delays_ms[] = { 0, 5000 };
+
+        w->l = (struct succession_limits){
+                .epoch = { .protocol = true, .ready_ms = 60000, .quiet_ms = 1000, .sample_ms = 100, .kill_ms = 5000 },
+                .backoff = { .initial_ms = 200, .max_ms = fate(w, 0, 20, 3) ? -1 : 2000, .stable_ms = 10000, .refill_ms = 60000,
+                             .tokens = fate(w, 0, 21, 3) ? 10 : 3 },
+                .hold_ms = hold_ms[fate(w, 0, 22, 4)],
+                .stop_delay_ms = delays_ms[fate(w, 0, 23, 2)],
+                .stop_timeout_ms = fate(w, 0, 24, 4) ? 25000 : 3000,
+                .watch_ms = 1000,
+                .wait_exhausted = fate(w, 0, 25, 3) == 0,
+                .restart_clean = fate(w, 0, 26, 2) == 0,
+        };
+        w->lds = fate(w, 0, 27, 3) == 0;
+        w->udp = fate(w, 0, 28, 4) == 0;
+}
+
+struct world *world_new(uint64_t seed)
+{
+        static struct world w;
+        struct prng rng = { seed };
+        int64_t at = 0;
+
+        memset(&w, 0, sizeof(w));
+        w.seed = seed;
+        w.validate_wanted = NO_EPOCH;
+        for (size_t k = 0; k < WORLD_KEYS; k++)
+                w.alone[k] = MONO_NEVER;
+        limits_of(&w);
+        succession_init(&w.s, &w.l);
+        while (w.n_causes < 12) {
+                int64_t pause = (int64_t)prng_below(&rng, 60000);
+                uint64_t kind = prng_below(&rng, CAUSE_STOP);
+
+                at += pause;
+                w.causes[w.n_causes].at = (struct mono){ at * 1000000 };
+                w.causes[w.n_causes++].kind = kind;
+        }
+        w.causes[w.n_causes].at = (struct mono){ (at + 1000) * 1000000 };
+        w.causes[w.n_causes++].kind = CAUSE_STOP;
+        if (prng_one_in(&rng, 3)) {
+                w.causes[w.n_causes].at = (struct mono){ (at + 1000 + (int64_t)prng_below(&rng, 4000)) * 1000000 };
+                w.causes[w.n_causes++].kind = CAUSE_STOP;
+        }
+        return &w;
+}
+
+bool world_nobody_waits(const struct world *w)
+{
+        for (size_t i = 0; i <= w->last_kit; i++)
+                if (w->p[i].alive && w->p[i].waits && !w->p[i].queued)
+                        return false;
+        return true;
+}
+
+const char *world_summary(const struct world *w, char *buf, size_t size)
+{
+        const struct succession *s = &w->s;
+        struct backoff b = s->backoff;
+        size_t n = 0;
+
+        backoff_refill(&b, &w->l.backoff, w->now); /* it is done when somebody looks at it */
+#define PUT(...) n += n < size ? (size_t)snprintf(buf + n, size - n, __VA_ARGS__) : 0
+        PUT("next %" PRIu64 " wanted %" PRId64 " served %" PRId64 " kit %" PRId64 " ready %u\n", s->next_number, (int64_t)s->wanted,
+            (int64_t)s->served, (int64_t)s->kit, s->kit_ready);
+        PUT("tokens %d n %u counted %" PRId64 " relaunch %" PRId64 " hold %" PRId64 " outage %" PRId64 "\n", b.tokens,
+            b.n, b.counted.ns, s->relaunch_at.ns, s->hold_until.ns, s->outage.ns);
+        PUT("waits %u validating %u unready %u stops %u drains %u end %u %d\n", s->waits_for_content, s->validating, s->unready,
+            s->stops, s->stop_drains, s->end, s->end_status);
+        for (uint64_t i = 0; i < s->next_number; i++)
+                for (size_t j = 0; j < GENERATIONS_MAX; j++)
+                        if (s->epochs[j].state != EPOCH_NONE && s->epochs[j].number == i)
+                                PUT("epoch %" PRIu64 " %s launched %" PRId64 " accepted %" PRId64 " deadline %" PRId64 "\n", i,
+                                    epoch_state_name(s->epochs[j].state), s->epochs[j].launched.ns, s->epochs[j].accepted.ns,
+                                    s->epochs[j].deadline.ns);
+        for (size_t k = 0; k < WORLD_KEYS; k++)
+                PUT("key %zu %s\n", k, !w->held[k] ? "-" : w->silent[w->held[k] % WORLD_SOCKETS] ? "silent" : "held");
+        PUT("launches %u replies %u ended %d %d\n", w->launches, w->replies, w->ended, w->status);
+#undef PUT
+        return buf;
+}
