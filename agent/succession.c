@@ -5,7 +5,7 @@
 #include <signal.h>
 #include <string.h>
 
-enum { KIT_RETRY_MS = 1000, NOW_KILL_MS = 1000, TERM_MARGIN_MS = 2000, STATUS_INVALID = 2 };
+enum { KIT_RETRY_MS = 1000, ADDED_LOOK_MS = 20, NOW_KILL_MS = 1000, TERM_MARGIN_MS = 2000, STATUS_INVALID = 2 };
 
 struct step {
         struct succession *s;
@@ -235,13 +235,16 @@ static void wait_for_content(struct step *t)
         act(t, DO_WATCH_CONTENT, t->s->wanted, 1);
 }
 
+/* A proxy that waits for its control plane may accept on other listeners already: those are not silenced with the rest. */
 static void silence(struct step *t)
 {
+        const struct epoch *w = t->s->wanted == NO_EPOCH ? NULL : succession_find(t->s, t->s->wanted);
+
         t->s->hold_until = MONO_NEVER;
         t->s->silenced_once = true;
         if (!escrow_holds_any(&t->s->escrow))
                 return;
-        escrow_silence_all(&t->s->escrow, t->out);
+        escrow_silence_idle(&t->s->escrow, w && epoch_alive(w) ? w->number : NO_EPOCH, t->out);
         effects_report(t->out, t->s->wanted, REPORT_SILENCED, 0);
 }
 
@@ -406,6 +409,7 @@ static void on_look(struct step *t, struct epoch *e)
                         .create_failures_before = s->create_failures,
                 };
                 lack = escrow_take_look(&s->escrow, &gate, look);
+                escrow_revive_accepted(&s->escrow, e->number, t->out);
                 feed(t, e, (struct epoch_input){ .event = ON_LOOKED, .lack = lack });
         }
         if (e->state != EPOCH_SERVING)
@@ -448,6 +452,8 @@ static void on_request(struct step *t, struct epoch *e)
                 break;
         case HR_PASS_LISTEN_SOCKET:
                 answer_pass(t, e);
+                if (e->state == EPOCH_SERVING) /* a listener is added: until we hold its socket a crash would refuse */
+                        e->next_look = mono_min(e->next_look, mono_after_ms(t->now, ADDED_LOOK_MS));
                 break;
         case HR_STATS:
                 e->owed = OWED_STATS;
