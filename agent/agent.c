@@ -39,34 +39,73 @@ void agent_queue(struct agent *a, struct succession_input in)
 
 /* ---- effects ---------------------------------------------------------------------------------------- */
 
+/* What served comes back, even if another file lies at its path by now: a copy of content is a copy of the binary, too. */
+static int pin_binary(struct agent *a, uint64_t copy_of)
+{
+        const struct proc *source = copy_of == CONTENT_DISK ? NULL : agent_proc(a, copy_of);
+
+        if (source && source->binary_fd >= 0)
+                return fcntl(source->binary_fd, F_DUPFD_CLOEXEC, 3);
+        return open(a->args.program, O_PATH | O_CLOEXEC); /* if there is none, the launch will say so */
+}
+
+static int hold_kit(struct agent *a, uint64_t epoch, const char *binary, const struct kit *k, int binary_fd)
+{
+        static const char *const kinds[] = { "kit", "parent", "child", "udp" };
+        const int given[] = { k->record_fd, k->parent_fd, k->child_fd, k->udp_fd };
+        char names[4][48];
+        const char *list[5];
+        int fds[5];
+        size_t n = 0;
+
+        for (size_t i = 0; i < 4; i++) {
+                if (given[i] < 0)
+                        continue;
+                (void)snprintf(names[i], sizeof(names[i]), "%s/%" PRIu64, kinds[i], epoch);
+                list[n] = names[i];
+                fds[n++] = given[i];
+        }
+        if (binary_fd >= 0) {
+                list[n] = binary;
+                fds[n++] = binary_fd;
+        }
+        return keeper_link_hold(a->link, list, fds, n);
+}
+
+static void kit_failed(struct agent *a, uint64_t epoch, int r, const char *error)
+{
+        (void)snprintf(a->last_reason, sizeof(a->last_reason), "%s", error);
+        log_event(LOG_ERR, "kit.failed", F_UINT("epoch", epoch), F_STR("error", error));
+        agent_queue(a, (struct succession_input){ .event = ON_KIT_FAILED, .epoch = epoch, .value = r });
+}
+
 static void make_kit(struct agent *a, const struct effect *fx)
 {
         CLEANUP(kit_done) struct kit k = KIT_NULL;
+        CLEANUP(close_fd) int binary_fd = pin_binary(a, (uint64_t)fx->value);
         bool udp = escrow_holds_udp(&a->s.escrow);
-        char names[4][48], error[512];
-        const char *list[] = { names[0], names[1], names[2], names[3] };
-        int r = kit_make(&a->kits, fx->epoch, (uint64_t)fx->value, udp, &k, error, sizeof(error));
+        char binary[48] = "", error[512];
+        struct proc *p;
+        int r;
 
-        (void)snprintf(names[0], sizeof(names[0]), "kit/%" PRIu64, fx->epoch);
-        (void)snprintf(names[1], sizeof(names[1]), "parent/%" PRIu64, fx->epoch);
-        (void)snprintf(names[2], sizeof(names[2]), "child/%" PRIu64, fx->epoch);
-        (void)snprintf(names[3], sizeof(names[3]), "udp/%" PRIu64, fx->epoch);
+        if (binary_fd >= 0)
+                (void)snprintf(binary, sizeof(binary), "bin/%" PRIu64, fx->epoch);
+        r = kit_make(&a->kits, fx->epoch, (uint64_t)fx->value, udp, binary, &k, error, sizeof(error));
         if (r == 0) {
-                int fds[] = { k.record_fd, k.parent_fd, k.child_fd, k.udp_fd };
-
-                r = keeper_link_hold(a->link, list, fds, a->kits.protocol ? 4 : 1);
+                r = hold_kit(a, fx->epoch, binary, &k, binary_fd);
                 if (r < 0)
                         (void)snprintf(error, sizeof(error), "the keeper cannot hold the launch kit: %s", strerror(-r));
         }
         if (r < 0) {
-                (void)snprintf(a->last_reason, sizeof(a->last_reason), "%s", error);
-                log_event(LOG_ERR, "kit.failed", F_UINT("epoch", fx->epoch), F_STR("error", error));
-                agent_queue(a, (struct succession_input){ .event = ON_KIT_FAILED, .epoch = fx->epoch, .value = r });
+                kit_failed(a, fx->epoch, r, error);
                 return;
         }
         proc_open(a, fx->epoch, k.base_id, TAKE_FD(k.parent_fd), TAKE_FD(k.child_fd), TAKE_FD(k.udp_fd));
-        if (agent_proc(a, fx->epoch))
-                agent_proc(a, fx->epoch)->child_used = true; /* a new name: nobody before us has asked anything by it */
+        p = agent_proc(a, fx->epoch);
+        if (p) {
+                p->binary_fd = TAKE_FD(binary_fd);
+                p->child_used = true; /* a new name: nobody before us has asked anything by it */
+        }
         agent_queue(a, (struct succession_input){ .event = ON_KIT_READY, .epoch = fx->epoch, .base_id = k.base_id, .value = udp });
 }
 

@@ -35,6 +35,7 @@ struct proc {
         int pid;
         int pidfd;
         int parent_fd, child_fd, udp_fd; /* -1: none */
+        int binary_fd;        /* O_PATH: the executable as it was when its content was taken from disk; -1: none */
         ev_io parent_io, child_io;
         struct sockaddr_un replies_to; /* the child-role name of the proxy */
         struct hr_child child;
@@ -46,6 +47,7 @@ struct proc {
         char *listeners;      /* last answer of /listeners */
         size_t listeners_bytes;
         struct admin_request *sampling, *watching, *ordering, *asking;
+        struct mono sampled;  /* when the last sample was begun */
 };
 
 struct agent {
@@ -87,7 +89,7 @@ struct agent {
         size_t content_baseline_bytes;
         bool content_watched;
         int64_t unix_start_s;        /* told to every proxy as the original start */
-        char started[40];
+        struct mono started;
         char last_reason[640];
         char rejected[512];          /* the proxy's own words */
         bool said_ready;
@@ -110,7 +112,7 @@ void proc_take(struct proc *p);
 void proc_reply(struct proc *p, enum owed_kind kind, uint32_t key);
 void proc_drain_listeners(struct proc *p);
 bool proc_waits_for_reply(const struct proc *p);
-bool proc_hangs(const struct proc *p);
+bool proc_hangs(const struct proc *p); /* waits for a reply for a second on end; blocks for as long */
 
 /* look.c: one look at a generation: harvest and admin facts; watching /listeners; samples */
 void look_start(struct proc *p);
@@ -125,6 +127,7 @@ void start_clean(struct agent *a); /* nobody runs any more: remove what only a l
 
 /* status.c */
 void status_write(void *userdata, struct json_writer *w);
+bool status_sampling(void *userdata, bool start);
 bool status_ready(void *userdata, char *reason, size_t n);
 bool status_live(void *userdata, char *reason, size_t n);
 void status_metrics(void *userdata, struct metrics_writer *w);

@@ -93,7 +93,7 @@ void proc_open(struct agent *a, uint64_t epoch, uint64_t base_id, int parent_fd,
                 return; /* cannot be: there are as many slots as generations */
         if (p->used)
                 proc_close(p);
-        *p = (struct proc){ .agent = a, .used = true, .epoch = epoch, .base_id = base_id, .pidfd = -1,
+        *p = (struct proc){ .agent = a, .used = true, .epoch = epoch, .base_id = base_id, .pidfd = -1, .binary_fd = -1,
                             .parent_fd = parent_fd, .child_fd = child_fd, .udp_fd = udp_fd };
         if (parent_fd < 0)
                 return;
@@ -132,9 +132,10 @@ void proc_close(struct proc *p)
         close_fd(&p->parent_fd);
         close_fd(&p->child_fd);
         close_fd(&p->udp_fd);
+        close_fd(&p->binary_fd);
         close_fd(&p->pidfd);
         free(p->listeners);
-        *p = (struct proc){ .pidfd = -1, .parent_fd = -1, .child_fd = -1, .udp_fd = -1 };
+        *p = (struct proc){ .pidfd = -1, .parent_fd = -1, .child_fd = -1, .udp_fd = -1, .binary_fd = -1 };
 }
 
 void proc_take(struct proc *p)

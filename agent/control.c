@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <ev.h>
 #include <inttypes.h>
-#include <microhttpd.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,9 +16,13 @@
 #include "agent/cleanup.h"
 #include "agent/clock.h"
 #include "agent/events.h"
+#include "agent/late.h"
 #include "agent/log.h"
 
-enum { SERVERS_MAX = 16, CONNECTIONS_MAX = 256, STATUS_CONNECTIONS_MAX = 1024, BODY_BYTES_MAX = 64 * 1024, IDLE_S = 30, PAGE_BYTES = 16 * 1024 };
+enum { SERVERS_MAX = 16, CONNECTIONS_MAX = 256, STATUS_CONNECTIONS_MAX = 1024, BODY_BYTES_MAX = 64 * 1024, IDLE_S = 30, PAGE_BYTES = 16 * 1024,
+       SAMPLE_WAIT_MS = 500 };
+
+#define WAIT_MS_MAX (INT64_C(10) * 366 * 24 * 3600 * 1000)
 
 struct server {
         struct control *control;
@@ -37,7 +40,7 @@ struct request {
         char *body;
         size_t n;
         bool too_large;
-        bool waits, for_ready, follows;
+        bool waits, for_ready, for_sample, follows;
         uint64_t for_epoch, after;
         struct mono until;
 };
@@ -130,14 +133,6 @@ static bool from_here(struct MHD_Connection *c)
 
 /* ---- GET -------------------------------------------------------------------------------------------- */
 
-static enum MHD_Result get_status(struct request *r)
-{
-        CLEANUP(json_writer_done) struct json_writer w = JSON_WRITER_NULL;
-
-        r->control->ops.status(r->control->ops.ud, &w);
-        return answer_json(r->connection, 200, &w);
-}
-
 static enum MHD_Result get_ready(struct request *r)
 {
         char reason[256] = "";
@@ -201,11 +196,23 @@ static void unlink_request(struct request *r)
         r->next = NULL;
 }
 
-static int64_t argument(struct MHD_Connection *c, const char *name, int64_t standard)
+/* A whole number from 0 to @most. Return: false: it is there, but is none */
+static bool argument(struct MHD_Connection *c, const char *name, int64_t standard, int64_t most, int64_t *ret)
 {
         const char *text = MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, name);
+        char *end;
 
-        return text ? strtoll(text, NULL, 10) : standard;
+        *ret = standard;
+        if (!text)
+                return true;
+        errno = 0;
+        *ret = strtoll(text, &end, 10);
+        return *text >= '0' && *text <= '9' && !*end && !errno && *ret <= most;
+}
+
+static enum MHD_Result bad_argument(struct request *r, const char *name)
+{
+        return answer_error(r->connection, 400, "bad argument", name);
 }
 
 /* An epoch that serves, or did and was followed by a later one. */
@@ -238,7 +245,26 @@ static bool come_true(struct request *r)
 
         if (r->follows)
                 return events_last() > r->after;
+        if (r->for_sample)
+                return !r->control->ops.sampling(r->control->ops.ud, false);
         return r->for_ready ? r->control->ops.ready(r->control->ops.ud, reason, sizeof(reason)) : epoch_reached(r->control, r->for_epoch);
+}
+
+/* A proxy that does not answer in time leaves the figures of its last sample. */
+static enum MHD_Result get_status(struct request *r)
+{
+        CLEANUP(json_writer_done) struct json_writer w = JSON_WRITER_NULL;
+
+        if (!r->waits && !r->control->closing && r->control->ops.sampling(r->control->ops.ud, true)) {
+                r->waits = r->for_sample = true;
+                r->until = mono_after_ms(clock_now(), SAMPLE_WAIT_MS);
+        }
+        if (r->for_sample && !r->control->closing && !come_true(r) && mono_before(clock_now(), r->until)) {
+                suspend(r);
+                return MHD_YES;
+        }
+        r->control->ops.status(r->control->ops.ud, &w);
+        return answer_json(r->connection, 200, &w);
 }
 
 static enum MHD_Result get_wait(struct request *r)
@@ -246,10 +272,18 @@ static enum MHD_Result get_wait(struct request *r)
         if (r->control->closing)
                 return answer_error(r->connection, 503, "ending", "the instance is ending");
         if (!r->waits) {
+                int64_t ready, epoch, timeout_ms;
+
+                if (!argument(r->connection, "ready", 0, 1, &ready))
+                        return bad_argument(r, "ready: 0 or 1");
+                if (!argument(r->connection, "epoch", 0, INT64_MAX, &epoch))
+                        return bad_argument(r, "epoch: a number");
+                if (!argument(r->connection, "timeout_ms", 60000, WAIT_MS_MAX, &timeout_ms))
+                        return bad_argument(r, "timeout_ms: milliseconds, up to ten years");
                 r->waits = true;
-                r->for_ready = argument(r->connection, "ready", 0) != 0;
-                r->for_epoch = (uint64_t)argument(r->connection, "epoch", 0);
-                r->until = mono_after_ms(clock_now(), argument(r->connection, "timeout_ms", 60000));
+                r->for_ready = ready;
+                r->for_epoch = (uint64_t)epoch;
+                r->until = mono_after_ms(clock_now(), timeout_ms);
         }
         if (come_true(r))
                 return get_status(r);
@@ -290,9 +324,14 @@ static enum MHD_Result get_events(struct request *r)
 {
         struct MHD_Response *response;
         enum MHD_Result ok;
+        int64_t after, follow;
 
-        r->after = (uint64_t)argument(r->connection, "after", 0);
-        r->follows = argument(r->connection, "follow", 0) != 0;
+        if (!argument(r->connection, "after", 0, INT64_MAX, &after))
+                return bad_argument(r, "after: the number of an event");
+        if (!argument(r->connection, "follow", 0, 1, &follow))
+                return bad_argument(r, "follow: 0 or 1");
+        r->after = (uint64_t)after;
+        r->follows = follow;
         r->until = MONO_NEVER;
         if (r->after + 1 < events_first())
                 r->after = events_first() - 1;
@@ -328,7 +367,11 @@ static enum MHD_Result post_stop(struct request *r)
 
 static enum MHD_Result post_drain(struct request *r)
 {
-        return post(r, argument(r->connection, "undo", 0) ? CONTROL_DRAIN_UNDO : CONTROL_DRAIN);
+        int64_t undo;
+
+        if (!argument(r->connection, "undo", 0, 1, &undo))
+                return bad_argument(r, "undo: 0 or 1");
+        return post(r, undo ? CONTROL_DRAIN_UNDO : CONTROL_DRAIN);
 }
 
 static enum MHD_Result post_upgrade(struct request *r)
@@ -559,8 +602,11 @@ void control_changed(struct control *c)
 
 int control_new(struct ev_loop *loop, const struct control_ops *ops, struct control **ret)
 {
-        struct control *c = calloc(1, sizeof(*c));
+        struct control *c;
 
+        if (late_mhd() < 0)
+                return -ELIBACC;
+        c = calloc(1, sizeof(*c));
         if (!c)
                 return -ENOMEM;
         c->loop = loop;

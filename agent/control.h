@@ -29,6 +29,8 @@ struct control_args {
 struct control_ops {
         void *ud;
         void (*status)(void *ud, struct json_writer *w);
+        /* Is a sample of what the proxies do under way? With @start one is begun, unless the last is not a second old. */
+        bool (*sampling)(void *ud, bool start);
         bool (*ready)(void *ud, char *reason, size_t n);
         bool (*live)(void *ud, char *reason, size_t n);
         /* Return: 0; CONTROL_NOT_IN_THIS_VERSION; @detail is for people */

@@ -26,7 +26,8 @@ enum effect_kind {
         DO_DRAIN_LISTENERS,  /* epoch: as its successor would */
         DO_SAMPLE,           /* epoch: what is in flight */
         DO_VALIDATE,         /* epoch: ask the proxy what it has against its config */
-        DO_WATCH_CONTENT,    /* value: 1 tell when the content on disk changes, 0 no longer */
+        DO_WATCH_CONTENT,    /* value: tell when the content on disk 1 differs from the snapshot of epoch,
+                                2 changes from now on; 0 no longer */
         DO_REPORT,           /* epoch; value: enum report_kind; arg */
         DO_END,              /* value: exit status */
 };
@@ -54,6 +55,7 @@ enum report_kind {
         REPORT_UNREADY,        /* drain asked for by the user */
         REPORT_READY_AGAIN,
         REPORT_REMOVED,        /* key: the proxy does not listen there any more */
+        REPORT_AMBIGUOUS,      /* key: two listeners have the same name */
         REPORT_TOO_MANY_KEYS,
         REPORT_STOPPED,
 };

@@ -44,11 +44,30 @@ bool escrow_asked(struct escrow *e, uint64_t epoch, const struct hr_key *key, ui
                 return false;
         k = &e->keys[i];
         k->asked_by = epoch;
-        k->passed = k->inode != 0;
+        k->passed = k->inode != 0 && !k->ambiguous;
         k->harvested = false;
         k->queue_moved = false;
         k->waiting = 0;
         return k->passed;
+}
+
+static void close_key(struct escrow *e, uint32_t i, struct effects *out)
+{
+        effects_add(out, (struct effect){ .kind = DO_CLOSE, .key = i });
+        e->keys[i].inode = 0;
+        e->keys[i].silenced = false;
+}
+
+bool escrow_asked_twice(struct escrow *e, uint64_t epoch, const struct hr_key *key, struct effects *out)
+{
+        uint32_t i = escrow_find(e, key);
+
+        if (i == NO_KEY || e->keys[i].asked_by != epoch || e->keys[i].ambiguous)
+                return false;
+        e->keys[i].ambiguous = true;
+        if (e->keys[i].inode)
+                close_key(e, i, out);
+        return true;
 }
 
 uint32_t escrow_held_by_keeper(struct escrow *e, const struct hr_key *key, uint64_t inode)
@@ -154,13 +173,6 @@ enum look_lack escrow_take_look(struct escrow *e, const struct escrow_gate *g, c
         return LACK_NOTHING;
 }
 
-static void close_key(struct escrow *e, uint32_t i, struct effects *out)
-{
-        effects_add(out, (struct effect){ .kind = DO_CLOSE, .key = i });
-        e->keys[i].inode = 0;
-        e->keys[i].silenced = false;
-}
-
 static const struct look_key *look_find(const struct look *look, uint32_t key)
 {
         for (size_t i = 0; i < look->n; i++)
@@ -173,6 +185,8 @@ static void settle_key(struct escrow *e, uint64_t epoch, uint32_t i, const struc
 {
         struct escrow_key *k = &e->keys[i];
 
+        if (k->ambiguous && k->asked_by == epoch)
+                return;
         if (seen && seen->inode && k->asked_by == epoch) {
                 if (k->inode != seen->inode)
                         effects_add(out, (struct effect){ .kind = DO_HOLD, .key = i });
@@ -187,7 +201,8 @@ static void settle_key(struct escrow *e, uint64_t epoch, uint32_t i, const struc
                 effects_add(out, (struct effect){ .kind = DO_REPORT, .epoch = epoch, .value = REPORT_REMOVED, .key = i });
                 close_key(e, i, out);
         }
-        if (k->asked_by != epoch)
+        /* What was there and is gone will be asked for anew. What never was there yet may be a listener that is warming. */
+        if (k->asked_by != epoch || (seen && k->harvested))
                 k->asked_by = NO_EPOCH;
 }
 
@@ -239,6 +254,18 @@ void escrow_revive_accepted(struct escrow *e, uint64_t epoch, struct effects *ou
                         continue;
                 effects_add(out, (struct effect){ .kind = DO_REVIVE, .key = i });
                 e->keys[i].silenced = false;
+        }
+}
+
+void escrow_repeat(const struct escrow *e, bool revive, struct effects *out)
+{
+        for (uint32_t i = 0; i < e->n; i++) {
+                if (!e->keys[i].inode || hr_key_is_udp(&e->keys[i].key))
+                        continue;
+                if (e->keys[i].silenced)
+                        effects_add(out, (struct effect){ .kind = DO_SILENCE, .key = i });
+                else if (revive)
+                        effects_add(out, (struct effect){ .kind = DO_REVIVE, .key = i });
         }
 }
 

@@ -26,6 +26,7 @@ struct escrow_key {
         bool passed;        /* to asked_by */
         bool queue_moved;   /* since then its queue was seen empty or shorter */
         bool harvested;     /* asked_by returned it with the expected inode */
+        bool ambiguous;     /* two listeners are called so: never held, never passed */
 };
 
 struct escrow {
@@ -82,6 +83,14 @@ struct escrow_gate {
  */
 bool escrow_asked(struct escrow *e, uint64_t epoch, const struct hr_key *key, uint32_t *ret_key);
 
+/**
+ * escrow_asked_twice() - a generation that is starting asks: for the same key a second time?
+ *
+ * An Envoy that does not name network namespaces asks so for two listeners, and one of them must never get the other's
+ * socket. To be called before escrow_asked(). Return: true if that came out just now.
+ */
+bool escrow_asked_twice(struct escrow *e, uint64_t epoch, const struct hr_key *key, struct effects *out);
+
 /** escrow_find() - Return: the index of a key, or NO_KEY */
 uint32_t escrow_find(const struct escrow *e, const struct hr_key *key);
 
@@ -116,6 +125,12 @@ void escrow_close_all(struct escrow *e, struct effects *out);
 bool escrow_holds_any(const struct escrow *e);
 bool escrow_holds_udp(const struct escrow *e);
 bool escrow_any_silenced(const struct escrow *e);
+
+/**
+ * escrow_repeat() - a new agent: what was silenced or revived may not have been
+ * @revive:  something was silenced in this outage
+ */
+void escrow_repeat(const struct escrow *e, bool revive, struct effects *out);
 
 /** escrow_queues() - DrainListeners came: remember the accept queues as they are now */
 void escrow_queues(struct escrow *e, uint64_t epoch, const struct look_key *keys, size_t n);

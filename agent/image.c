@@ -2,6 +2,7 @@
 /* PURE. See image.h. */
 #include "agent/image.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #define IMAGE_MAGIC 0x31676d69u
@@ -23,7 +24,7 @@ struct image_key {
         uint64_t inode, asked_by;
         uint32_t worker, waiting;
         uint8_t is_static, silenced, passed, queue_moved, harvested;
-        uint8_t url_bytes, netns_bytes, reserved;
+        uint8_t ambiguous, url_bytes, netns_bytes;
 };
 
 static bool put(uint8_t *buf, size_t size, size_t *at, const void *p, size_t n)
@@ -47,6 +48,7 @@ static bool put_key(uint8_t *buf, size_t size, size_t *at, const struct escrow_k
                 .passed = k->passed,
                 .queue_moved = k->queue_moved,
                 .harvested = k->harvested,
+                .ambiguous = k->ambiguous,
                 .url_bytes = (uint8_t)strlen(k->key.url),
                 .netns_bytes = (uint8_t)strlen(k->key.netns),
         };
@@ -106,6 +108,7 @@ static bool get_key(const uint8_t *buf, size_t n, size_t *at, struct escrow_key 
                 .passed = ik.passed != 0,
                 .queue_moved = ik.queue_moved != 0,
                 .harvested = ik.harvested != 0,
+                .ambiguous = ik.ambiguous != 0,
         };
         return get(buf, n, at, k->key.url, ik.url_bytes) && get(buf, n, at, k->key.netns, ik.netns_bytes);
 }
@@ -129,7 +132,7 @@ int image_read(const uint8_t *buf, size_t n, struct succession *ret)
         struct image_header h;
         size_t at = 0;
 
-        memset(ret, 0, sizeof(*ret));
+        memset(ret, 0, offsetof(struct succession, escrow.keys)); /* slots from escrow.n on are written before they are read */
         if (!get(buf, n, &at, &h, sizeof(h)) || h.magic != IMAGE_MAGIC)
                 return IMAGE_E_CORRUPT;
         if (h.version != IMAGE_VERSION || h.core_bytes != CORE_BYTES || h.epoch_bytes != sizeof(struct epoch))

@@ -300,15 +300,17 @@ static int bind_names(const struct kit_maker *m, uint64_t epoch, struct kit *k, 
         return r;
 }
 
-static int seal(const struct kit_maker *m, char *const *argv, const char *out_name, int *ret_fd)
+/* An Envoy that takes part in hot restart asks for its parent's death itself; any other process is told. */
+static int seal(const struct kit_maker *m, char *const *argv, const char *binary, const char *out_name, uint32_t flags, int *ret_fd)
 {
         struct launch l = {
                 .argv = (const char *const *)argv,
                 .envp = (const char *const *)m->environment,
                 .path = m->args->program,
+                .binary = binary,
                 .out = out_name,
                 .err = out_name,
-                .flags = m->protocol ? 0 : LAUNCH_DEATH_SIGNAL,
+                .flags = flags,
                 .oom_score_adj = INT32_MIN,
                 .nofile_soft = m->nofile_soft,
                 .nofile_hard = m->nofile_hard,
@@ -317,7 +319,7 @@ static int seal(const struct kit_maker *m, char *const *argv, const char *out_na
         return launch_seal(&l, ret_fd);
 }
 
-static int make_record(const struct kit_maker *m, uint64_t epoch, bool udp, struct kit *k)
+static int make_record(const struct kit_maker *m, uint64_t epoch, bool udp, const char *binary, struct kit *k)
 {
         CLEANUP(free_strv) char **argv = NULL;
         CLEANUP(free_ptr) char *yaml = NULL;
@@ -325,7 +327,7 @@ static int make_record(const struct kit_maker *m, uint64_t epoch, bool udp, stru
         int r;
 
         if (!m->protocol)
-                return seal(m, m->args->all, "", &k->record_fd);
+                return seal(m, m->args->all, binary, "", LAUNCH_DEATH_SIGNAL, &k->record_fd);
         r = kit_socket_path(m->run_dir, epoch, socket_path, sizeof(socket_path));
         if (r == 0)
                 r = kit_admin_path(m->run_dir, epoch, admin, sizeof(admin));
@@ -345,11 +347,11 @@ static int make_record(const struct kit_maker *m, uint64_t epoch, bool udp, stru
                                                .parent_shutdown_time_s = udp ? 0 : 315360000,
                                        },
                                        &argv);
-        return r < 0 ? r : seal(m, argv, "", &k->record_fd);
+        return r < 0 ? r : seal(m, argv, binary, "", 0, &k->record_fd);
 }
 
-int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool udp, struct kit *ret, char *reterr,
-             size_t reterr_size)
+int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool udp, const char *binary, struct kit *ret,
+             char *reterr, size_t reterr_size)
 {
         CLEANUP(kit_done) struct kit k = KIT_NULL;
         char snapshot[PATH_MAX];
@@ -364,7 +366,7 @@ int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool u
         if (r == 0 && m->protocol)
                 r = bind_names(m, epoch, &k, reterr, reterr_size);
         if (r == 0) {
-                r = make_record(m, epoch, udp, &k);
+                r = make_record(m, epoch, udp, binary, &k);
                 if (r < 0)
                         (void)snprintf(reterr, reterr_size, "cannot make the launch record: %s", strerror(-r));
         }
@@ -390,5 +392,5 @@ int kit_validate_record(const struct kit_maker *m, uint64_t epoch, const char *o
                 r = bootstrap_merge_admin(m->args->config_yaml, admin, &yaml);
         if (r == 0)
                 r = proxy_args_compose_validate(m->args, m->args->config_path ? config : NULL, yaml, &argv);
-        return r < 0 ? r : seal(m, argv, out_name, ret_fd);
+        return r < 0 ? r : seal(m, argv, "", out_name, LAUNCH_DEATH_SIGNAL, ret_fd);
 }

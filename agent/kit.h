@@ -42,13 +42,14 @@ struct kit {
  * kit_make() - make everything for one launch; whatever was left of an earlier try for this epoch goes first
  * @copy_of:  the epoch whose snapshot is copied, or CONTENT_DISK
  * @udp:      a held key is udp://: the proxy must not wait with reading (--parent-shutdown-time-s 0)
+ * @binary:   name under which the keeper will hold the executable, or "": whatever lies at the path then
  * @ret:      the caller owns the descriptors
  * @reterr:   on failure: what failed on which file, for people
  *
  * Return: 0; -errno.
  */
-int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool udp, struct kit *ret, char *reterr,
-             size_t reterr_size);
+int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool udp, const char *binary, struct kit *ret,
+             char *reterr, size_t reterr_size);
 void kit_done(struct kit *k); /* closes what is open */
 
 /** kit_validate_record() - a launch record for `PROXY --mode validate` on the snapshot of an epoch. Return: 0; -errno */

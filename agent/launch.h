@@ -16,8 +16,8 @@
 struct launch {
         const char *const *argv; /* NULL-terminated, at least one word */
         const char *const *envp; /* the whole environment; LISTEN_* in it are left out, ours come instead */
-        const char *path;        /* what to execute, if binary is not given */
-        const char *binary;      /* name of a held descriptor of an executable (no script: execveat) */
+        const char *path;        /* what to execute, as long as it leads to the binary or none is given */
+        const char *binary;      /* name of a held descriptor: what to execute if the path leads elsewhere by now */
         const char *cwd;
         const char *out, *err;   /* names of held descriptors for 1 and 2; not given: inherited untouched */
         uint32_t flags;          /* LAUNCH_SET_IDS, LAUNCH_DEATH_SIGNAL, LAUNCH_CHOWN_OUTPUT */

@@ -13,6 +13,7 @@
 
 #include "agent/agent.h"
 #include "agent/cleanup.h"
+#include "agent/clock.h"
 #include "agent/in_flight.h"
 #include "agent/json.h"
 #include "agent/log.h"
@@ -429,6 +430,7 @@ void look_sample(struct proc *p)
 
         if (p->sampling || p->parent_fd < 0 || kit_admin_path(p->agent->run_dir, p->epoch, path, sizeof(path)) < 0)
                 return;
+        p->sampled = clock_now();
         (void)admin_request(p->agent->admin, path, "GET", IN_FLIGHT_QUERY, ADMIN_MS, PAGE_BYTES_MAX, on_sampled, p,
                             &p->sampling);
 }

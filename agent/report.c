@@ -25,6 +25,7 @@ static const char *const report_names[] = {
         [REPORT_UNREADY] = "drain.asked",
         [REPORT_READY_AGAIN] = "drain.undone",
         [REPORT_REMOVED] = "socket.removed",
+        [REPORT_AMBIGUOUS] = "socket.ambiguous",
         [REPORT_TOO_MANY_KEYS] = "sockets.too-many",
         [REPORT_STOPPED] = "baton.stopped",
 };

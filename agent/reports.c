@@ -50,7 +50,8 @@ void report_exit(struct agent *a, const struct wire_job *job)
 static void exited(struct agent *a, const struct effect *fx)
 {
         const struct epoch *e = epoch_of(a, fx->epoch);
-        bool wanted = a->s.stops == 0 && a->s.end == END_NOT;
+        /* The step that ran out of tokens has also decided how baton ends: still nobody asked for this death. */
+        bool wanted = a->s.stops == 0 && (a->s.end == END_NOT || a->s.end_status != 0);
         char why[64], wait[48] = "no more";
         int64_t up_ms = e && !mono_is_never(e->launched) ? (e->exited_ns - e->launched.ns) / 1000000 : 0;
 
@@ -61,18 +62,21 @@ static void exited(struct agent *a, const struct effect *fx)
                 (void)snprintf(a->last_reason, sizeof(a->last_reason), "epoch %" PRIu64 " ended (%s) after %" PRId64 " ms%s",
                                fx->epoch, why, up_ms, e && mono_is_never(e->accepted) ? ", before it accepted connections" : "");
         log_event(wanted ? LOG_WARNING : LOG_NOTICE, "epoch.exited", F_UINT("epoch", fx->epoch), F_INT("pid", e ? e->pid : 0),
-                  F_STR("reason", why), F_INT("up_ms", up_ms), F_BOOL("accepted", e && !mono_is_never(e->accepted)),
-                  F_INT("tokens", a->s.backoff.tokens), F_STR("then", wanted ? wait : "as asked"));
+                  F_STR("reason", why), F_INT("up_ms", up_ms), F_INT("exited_ns", e ? e->exited_ns : 0),
+                  F_BOOL("accepted", e && !mono_is_never(e->accepted)), F_INT("tokens", a->s.backoff.tokens), F_STR("then", wanted ? wait : "as asked"));
 }
 
 static void accepted(struct agent *a, const struct effect *fx)
 {
         const struct epoch *e = epoch_of(a, fx->epoch);
         int64_t start_ms = e && !mono_is_never(e->launched) ? (e->accepted.ns - e->launched.ns) / 1000000 : 0;
+        unsigned held = 0;
 
+        for (uint32_t i = 0; i < a->s.escrow.n; i++)
+                held += a->s.escrow.keys[i].inode != 0;
         log_event(LOG_NOTICE, "epoch.accepted", F_UINT("epoch", fx->epoch), F_INT("pid", e ? e->pid : 0),
                   F_INT("start_ms", start_ms), F_INT("gap_us", fx->arg < 0 ? -1 : fx->arg / 1000),
-                  F_UINT("held", a->s.escrow.n));
+                  F_UINT("held", held));
         *a->last_reason = '\0';
         if (!a->said_ready) /* systemd waits for it once */
                 (void)keeper_link_notify(a->link, "READY=1\nSTATUS=serving");
@@ -158,6 +162,11 @@ void report(struct agent *a, const struct effect *fx)
                 return;
         case REPORT_REMOVED:
                 removed(a, fx);
+                return;
+        case REPORT_AMBIGUOUS:
+                log_event(LOG_WARNING, name, F_UINT("epoch", fx->epoch), F_STR("url", a->s.escrow.keys[fx->key].key.url),
+                          F_STR("reason", "two listeners have this address, in different network namespaces that this proxy does not name"),
+                          F_STR("then", "baton does not hold their sockets: a crash refuses their clients until the proxy is back"));
                 return;
         case REPORT_STOPPED:
                 log_event(LOG_NOTICE, name, F_INT("status", fx->arg), F_STR("reason", a->last_reason));

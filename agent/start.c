@@ -21,6 +21,7 @@
 #include "agent/image.h"
 #include "agent/instance.h"
 #include "agent/log.h"
+#include "agent/plain.h"
 
 extern char **environ;
 
@@ -39,7 +40,7 @@ struct inventory {
         } listens[KEYS_MAX];
         struct {
                 uint64_t epoch;
-                int kit, parent, child, udp;
+                int kit, parent, child, udp, binary;
         } kits[GENERATIONS_MAX];
         struct {
                 struct wire_job job;
@@ -84,6 +85,8 @@ static void sort_kit(struct inventory *inv, const char *name, int fd)
                 inv->kits[i].parent = fd;
         else if (strncmp(name, "child/", 6) == 0)
                 inv->kits[i].child = fd;
+        else if (strncmp(name, "bin/", 4) == 0)
+                inv->kits[i].binary = fd;
         else
                 inv->kits[i].udp = fd;
 }
@@ -108,7 +111,7 @@ static void on_held(void *userdata, const char *name, int fd)
                 (void)snprintf(inv->listens[inv->n_listen].name, sizeof(inv->listens[0].name), "%s", name);
                 inv->listens[inv->n_listen++].fd = fd;
         } else if (strncmp(name, "kit/", 4) == 0 || strncmp(name, "parent/", 7) == 0 || strncmp(name, "child/", 6) == 0 ||
-                   strncmp(name, "udp/", 4) == 0) {
+                   strncmp(name, "udp/", 4) == 0 || strncmp(name, "bin/", 4) == 0) {
                 sort_kit(inv, name, fd);
         } else {
                 close_fd(&fd);
@@ -138,7 +141,7 @@ static struct inventory *take_inventory(struct agent *a)
         inv->options_fd = inv->lock_fd = inv->state_fd = inv->events_fd = inv->control_fd = -1;
         for (size_t i = 0; i < GENERATIONS_MAX; i++) {
                 inv->kits[i].epoch = NO_EPOCH;
-                inv->kits[i].kit = inv->kits[i].parent = inv->kits[i].child = inv->kits[i].udp = -1;
+                inv->kits[i].kit = inv->kits[i].parent = inv->kits[i].child = inv->kits[i].udp = inv->kits[i].binary = -1;
         }
         r = keeper_link_list(a->link, &a->keeper, on_held, on_job, inv);
         if (r < 0)
@@ -177,19 +180,35 @@ static const char *extension_of(const char *path)
         return dot && dot != base ? dot : "";
 }
 
-static void use_options(struct agent *a)
+static void refuse_options(struct agent *a, const char *text)
+{
+        fprintf(stderr, "%s\n", text);
+        give_up(a, STATUS_USAGE);
+}
+
+/* What must be known before a run directory is taken. */
+static void read_proxy_args(struct agent *a)
 {
         const struct options *o = a->options;
         static const char *argv[OPTIONS_PROXY_ARGS_MAX + 1];
-        struct proxy_args_error error;
-        int r;
+        struct proxy_args_error error = { "baton run: out of memory" };
 
         log_setup(o->log_format, o->log_level);
         for (size_t i = 0; i < o->n_proxy_args; i++)
                 argv[i] = options_proxy_arg(o, i);
-        r = proxy_args_read(argv, o->n_proxy_args, o->handover == HANDOVER_ENVOY, &a->args, &error);
-        if (r != 0)
-                (void)fail(a, STATUS_USAGE, "options.refused", error.text);
+        if (proxy_args_read(argv, o->n_proxy_args, o->handover == HANDOVER_ENVOY, &a->args, &error) != 0)
+                refuse_options(a, error.text);
+        if (a->args.plain)
+                plain_run(a);
+        if (o->handover == HANDOVER_NONE && o->handover_detected && a->keeper.listen_fds > 0)
+                refuse_options(a, "baton run: LISTEN_FDS: sockets for the proxy are not in this version; "
+                                  "--handover=none runs it without them");
+}
+
+static void use_options(struct agent *a)
+{
+        const struct options *o = a->options;
+
         set_limits(a);
         a->kits = (struct kit_maker){
                 .run_dir = a->run_dir,
@@ -219,8 +238,7 @@ static void parse_options(struct agent *a, int argc, char **argv)
                 give_up(a, 0);
                 break;
         default:
-                fprintf(stderr, "%s\n", error.text);
-                give_up(a, STATUS_USAGE);
+                refuse_options(a, error.text);
         }
         if (options_seal(&o, &fd) < 0 || keeper_link_hold(a->link, names, &fd, 1) < 0 || options_map(fd, &a->options) != 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "cannot keep the options");
@@ -257,13 +275,15 @@ static void claim_run_dir(struct agent *a)
 
 static int open_file(struct agent *a, const char *name, int flags)
 {
-        char path[320];
+        char path[320], error[512];
         int fd;
 
         (void)snprintf(path, sizeof(path), "%s/%s", a->run_dir, name);
         fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
-        if (fd < 0)
-                (void)fail(a, STATUS_FAILED, "run-dir.refused", strerror(errno));
+        if (fd < 0) {
+                (void)snprintf(error, sizeof(error), "cannot open %s: %s", path, strerror(errno));
+                (void)fail(a, STATUS_FAILED, "run-dir.refused", error);
+        }
         if (hold_one(a, name, fd) < 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "the keeper cannot hold a file");
         return fd;
@@ -271,7 +291,7 @@ static int open_file(struct agent *a, const char *name, int flags)
 
 static void open_listeners(struct agent *a, struct inventory *inv)
 {
-        char path[320], name[WIRE_NAME_BYTES], error[256];
+        char path[320], name[WIRE_NAME_BYTES], error[512];
         int r;
 
         for (size_t i = 0; i < a->options->statuses.n; i++) {
@@ -279,14 +299,16 @@ static void open_listeners(struct agent *a, struct inventory *inv)
 
                 r = control_open_status(address, &inv->status_fds[inv->n_status], error, sizeof(error));
                 if (r < 0)
-                        (void)fail(a, STATUS_FAILED, "status.refused", error);
+                        (void)fail(a, r == -EINVAL ? STATUS_USAGE : STATUS_FAILED, "status.refused", error);
                 (void)snprintf(name, sizeof(name), "status/%s", address);
                 (void)hold_one(a, name, inv->status_fds[inv->n_status++]);
         }
         (void)snprintf(path, sizeof(path), "%s/control.sock", a->run_dir);
         r = control_open_unix(path, 0600, &inv->control_fd);
-        if (r < 0)
-                (void)fail(a, STATUS_FAILED, "control.refused", strerror(-r));
+        if (r < 0) {
+                (void)snprintf(error, sizeof(error), "cannot listen on %s: %s", path, strerror(-r));
+                (void)fail(a, STATUS_FAILED, "run-dir.refused", error);
+        }
         (void)hold_one(a, "control", inv->control_fd);
 }
 
@@ -421,11 +443,14 @@ static void adopt_kits(struct agent *a, struct inventory *inv, struct resume_fac
                         close_fd(&inv->kits[i].parent);
                         close_fd(&inv->kits[i].child);
                         close_fd(&inv->kits[i].udp);
+                        close_fd(&inv->kits[i].binary);
                         close_fd(&inv->kits[i].kit);
                         continue;
                 }
                 proc_open(a, e->number, e->base_id, inv->kits[i].parent, inv->kits[i].child, inv->kits[i].udp);
                 p = agent_proc(a, e->number);
+                if (p)
+                        p->binary_fd = TAKE_FD(inv->kits[i].binary);
                 facts[n] = (struct resume_fact){
                         .epoch = e->number,
                         .kit_held = inv->kits[i].kit >= 0 && (!a->kits.protocol || inv->kits[i].child >= 0),
@@ -450,12 +475,12 @@ static void adopt_kits(struct agent *a, struct inventory *inv, struct resume_fac
 /* What a dead agent gave up half-way: names in the keeper's table of epochs that no longer are. */
 static void drop_strangers(struct agent *a, struct inventory *inv)
 {
-        static const char *const kinds[] = { "kit", "parent", "child", "udp" };
+        static const char *const kinds[] = { "kit", "parent", "child", "udp", "bin" };
 
         for (size_t i = 0; i < GENERATIONS_MAX; i++) {
                 if (inv->kits[i].epoch == NO_EPOCH || succession_find(&a->s, inv->kits[i].epoch))
                         continue;
-                for (size_t k = 0; k < 4; k++) {
+                for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
                         char name[48];
                         const char *list[] = { name };
 
@@ -546,7 +571,7 @@ static int on_command(void *userdata, enum control_command c, const struct contr
 static void serve_control(struct agent *a, struct inventory *inv)
 {
         struct control_ops ops = {
-                .ud = a, .status = status_write, .ready = status_ready, .live = status_live, .command = on_command,
+                .ud = a, .status = status_write, .sampling = status_sampling, .ready = status_ready, .live = status_live, .command = on_command,
                 .metrics = status_metrics,
         };
         int r = control_new(a->loop, &ops, &a->control);
@@ -567,6 +592,7 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
                 parse_options(a, argc, argv);
         else if (options_map(inv->options_fd, &a->options) != 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "cannot read the options that the keeper holds");
+        read_proxy_args(a);
         if (first || inv->lock_fd < 0)
                 claim_run_dir(a);
         else if (instance_of_lock(inv->lock_fd, a->run_dir, sizeof(a->run_dir)) < 0)
@@ -594,7 +620,9 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
         } else {
                 resume(a, inv);
         }
+        /* Libraries that the launch did not wait for are loaded while the proxy starts. */
         serve_control(a, inv);
+        (void)admin_prepare(a->admin);
 }
 
 int main(int argc, char **argv)
@@ -609,7 +637,7 @@ int main(int argc, char **argv)
         a.validate_out = a.validate_pidfd = -1;
         for (size_t i = 0; i < KEYS_MAX; i++)
                 a.sockets[i] = a.looked[i] = -1;
-        (void)clock_wall(a.started, sizeof(a.started));
+        a.started = clock_now();
         log_setup(LOG_FORMAT_TEXT, LOG_NOTICE);
         r = a.loop ? keeper_link_new(WIRE_AGENT_FD, &a.link) : -ENOMEM;
         if (r < 0) {

@@ -12,7 +12,7 @@
 #include "agent/json.h"
 #include "agent/metrics/metrics.h"
 
-/* A moment of the monotonic clock as wall time, by what both clocks say now. */
+/* A moment of the monotonic clock as wall time, by what both clocks say now; to the second, so that it does not flicker. */
 static const char *wall_of(int64_t mono_ns, char *buf, size_t size)
 {
         int64_t ago_ns = clock_now().ns - mono_ns;
@@ -21,7 +21,6 @@ static const char *wall_of(int64_t mono_ns, char *buf, size_t size)
         time_t s;
 
         (void)clock_gettime(CLOCK_REALTIME, &ts);
-        /* Subtracted before it is rounded: or the same moment would be told a second later now and then. */
         s = (time_t)(((int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec - ago_ns) / 1000000000);
         if (!gmtime_r(&s, &tm) || strftime(buf, size, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
                 buf[0] = '\0';
@@ -160,6 +159,7 @@ static void write_people(struct agent *a, struct json_writer *w)
 {
         struct mono now = clock_now();
         struct backoff b = a->s.backoff;
+        char text[40];
 
         backoff_refill(&b, &a->limits.backoff, now);
         json_key(w, "keeper"), json_begin_object(w);
@@ -168,7 +168,7 @@ static void write_people(struct agent *a, struct json_writer *w)
         json_key(w, "agent"), json_begin_object(w);
         json_key(w, "pid"), json_int_value(w, getpid());
         json_key(w, "version"), json_string_value(w, BATON_VERSION);
-        json_key(w, "started"), json_string_value(w, a->started);
+        json_key(w, "started"), json_string_value(w, wall_of(a->started.ns, text, sizeof(text)));
         json_key(w, "starts"), json_uint_value(w, a->keeper.agent_starts);
         json_end_object(w);
         json_key(w, "tokens"), json_begin_object(w);
@@ -181,6 +181,26 @@ static void write_people(struct agent *a, struct json_writer *w)
                                    : mono_before(now, a->s.relaunch_at) ? mono_ms_between(now, a->s.relaunch_at)
                                                                         : 0);
         json_end_object(w);
+}
+
+bool status_sampling(void *userdata, bool start)
+{
+        enum { FRESH_MS = 1000 };
+        struct agent *a = userdata;
+        struct mono now = clock_now();
+        bool under_way = false;
+
+        for (size_t i = 0; i < GENERATIONS_MAX; i++) {
+                struct proc *p = &a->procs[i];
+                const struct epoch *e = p->used ? succession_find(&a->s, p->epoch) : NULL;
+
+                if (!e || (e->state != EPOCH_SERVING && e->state != EPOCH_DRAINING))
+                        continue;
+                if (start && !mono_before(now, mono_after_ms(p->sampled, FRESH_MS)))
+                        look_sample(p);
+                under_way |= p->sampling != NULL;
+        }
+        return under_way;
 }
 
 void status_write(void *userdata, struct json_writer *w)

@@ -67,13 +67,17 @@ static bool path_is_still(const char *path, int fd)
 
 /*
  * The pinned descriptor is the truth, but a process that was executed by descriptor has a number for its name
- * in ps: so by path as long as the path leads to the same file, and again as the last resort.
+ * in ps, and a script cannot be executed that way at all: so by path as long as the path leads to the same file,
+ * and again as the last resort.
  */
-static int exec_agent(const struct keeper *k, int pinned_fd)
+static int exec_pinned(const char *path, int pinned_fd, char *const *argv, char *const *envp)
 {
-        if (pinned_fd >= 0 && !path_is_still(k->agent_path, pinned_fd))
-                exec_descriptor(pinned_fd, k->agent_argv, environ);
-        (void)execve(k->agent_path, k->agent_argv, environ);
+        if (pinned_fd >= 0 && !path_is_still(path, pinned_fd)) {
+                exec_descriptor(pinned_fd, argv, envp);
+                if (!*path)
+                        return -errno;
+        }
+        (void)execve(path, argv, envp);
         return -errno;
 }
 
@@ -87,7 +91,7 @@ _Noreturn void child_agent(const struct keeper *k, int wire_fd)
         leave_the_keeper(k);
         if (wire >= 0 && heartbeat >= 0 && dup2(wire, WIRE_AGENT_FD) >= 0 && dup2(heartbeat, WIRE_HEARTBEAT_FD) >= 0) {
                 unblock_signals();
-                r = exec_agent(k, pinned);
+                r = exec_pinned(k->agent_path, pinned, k->agent_argv, environ);
         }
         k->errors[AGENT_ERROR] = (uint32_t)-r;
         _exit(127);
@@ -255,11 +259,7 @@ static int exec_job(struct launch_view v, int binary_fd)
                 *end = listen_pid;
         }
         unblock_signals();
-        if (binary_fd >= 0)
-                exec_descriptor(binary_fd, argv, envp);
-        else
-                (void)execve(text(v, v.r->path), argv, envp);
-        return -errno;
+        return exec_pinned(text(v, v.r->path), binary_fd, argv, envp);
 }
 
 static int run_record(const struct keeper *k, int record_fd)

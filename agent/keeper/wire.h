@@ -138,8 +138,8 @@ struct launch_record {
         int32_t oom_score_adj; /* INT32_MIN: leave it */
         uint32_t n_args, args; /* offset of n_args strings, one after the other */
         uint32_t n_env, env;   /* the whole environment but LISTEN_PID, which the child adds */
-        uint32_t path;         /* what to execute, if `binary` is empty */
-        uint32_t binary;       /* name of a held descriptor to execute (execveat), or "" */
+        uint32_t path;         /* what to execute, as long as it leads to `binary` or there is none; or "" */
+        uint32_t binary;       /* name of a held descriptor to execute (execveat) otherwise, or "" */
         uint32_t cwd;          /* or "" */
         uint32_t out, err;     /* names of held descriptors for 1 and 2, or "": inherited untouched */
         uint32_t n_listen;     /* > 0: held descriptors at 3..., LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES */
