@@ -9,8 +9,8 @@ import time
 import pytest
 
 from support.config import Config, Listener
-from support.crash import MANY, ask_status, children, kill, proxies, serves, tell, wait_status
-from support.envoys import NEWEST, VERSIONS, envoy
+from support.crash import AT_ONCE, MANY, ask_status, kill, proxies, serves, tell, wait_status
+from support.envoys import VERSIONS, envoy
 from support.instance import wait_until
 
 TRACE = ("--concurrency", "2", "--log-level", "trace")
@@ -137,7 +137,7 @@ def test_a_pipe_that_is_full_in_the_very_moment_of_a_log_line_stops_nobody(baton
     ever one day. Many lines, many writers, never a reader."""
     listener = Listener()
     with pipe() as (r, w):
-        baton.run(listeners=[listener], options=["--log-level", "debug", "--retry-tokens", "1000", "--stable", "0s"],
+        baton.run(listeners=[listener], options=["--log-level", "debug", *AT_ONCE],
                   proxy_args=("--concurrency", "2", "--log-level", "off"), stdout=w, stderr=w)
         agent = ask_status(baton)["agent"]["pid"]
         # Takes one page out and puts one in, as fast as it can: there is room, and in the next moment there is none.
