@@ -96,7 +96,7 @@ static void make_kit(struct agent *a, const struct effect *fx)
                 if (r < 0)
                         (void)snprintf(error, sizeof(error), "the keeper cannot hold the launch kit: %s", strerror(-r));
         }
-        if (r < 0) {
+        if (r != 0) {
                 kit_failed(a, fx->epoch, r, error);
                 return;
         }
@@ -145,6 +145,7 @@ static void forget(struct agent *a, const struct effect *fx)
 {
         static const char *const kinds[] = { "kit", "parent", "child", "udp", "bin" };
         struct proc *p = agent_proc(a, fx->epoch);
+        uint64_t base_id = p ? p->base_id : 0, on_disk;
         char names[5][48];
         const char *list[5];
 
@@ -156,6 +157,8 @@ static void forget(struct agent *a, const struct effect *fx)
         }
         (void)keeper_link_drop(a->link, list, 5);
         (void)keeper_link_ack_exit(a->link, fx->epoch);
+        if (base_id && kit_base_id(a->run_dir, fx->epoch, &on_disk) < 0)
+                (void)hr_segment_remove(base_id); /* the file that would tell has gone, perhaps with the whole run directory */
         kit_forget(a->run_dir, fx->epoch);
 }
 
@@ -196,7 +199,8 @@ static void stop_all(struct agent *a, int status)
 
         if (status != 0 && *a->last_reason)
                 log_event(LOG_ERR, "baton.failed", F_INT("status", status), F_STR("reason", a->last_reason));
-        (void)keeper_link_notify(a->link, "STOPPING=1");
+        if (a->s.stops == 0) /* else it was said when the stop began */
+                (void)keeper_link_notify(a->link, "STOPPING=1");
         control_free(a->control);
         a->control = NULL;
         (void)keeper_link_drop(a->link, held, 3);
@@ -420,7 +424,7 @@ static void on_user_signal(struct agent *a, const struct wire_signal *s)
                 }
                 return;
         }
-        if (s->signo == SIGHUP) {
+        if (s->signo == SIGHUP && !(a->keeper.flags & WIRE_TERMINAL)) { /* else: the terminal is gone, and the keeper counts it as a stop */
                 log_event(LOG_WARNING, "upgrade.refused", F_STR("reason", "not in this version"),
                           F_STR("then", "the proxy goes on as it is"));
                 return;

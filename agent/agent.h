@@ -87,12 +87,12 @@ struct agent {
         ev_timer content_settle;
         char *content_baseline;
         size_t content_baseline_bytes;
+        uint64_t content_served; /* what had served when the baseline was taken */
         bool content_watched;
         int64_t unix_start_s;        /* told to every proxy as the original start */
         struct mono started;
         char last_reason[640];
         char rejected[512];          /* the proxy's own words */
-        bool said_ready;
 };
 
 /* agent.c */

@@ -115,8 +115,10 @@ static int try_one(const char *path, int *ret_lock)
         fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0 || fstat(fd, &st) < 0)
                 return -errno;
-        if (st.st_uid != geteuid() || access(path, W_OK) < 0)
+        if (st.st_uid != geteuid())
                 return -EACCES;
+        if (access(path, W_OK) < 0)
+                return -errno;
         if (flock(fd, LOCK_EX | LOCK_NB) < 0)
                 return errno == EWOULDBLOCK ? INSTANCE_E_TAKEN : -errno;
         if (fchmod(fd, 0711) < 0)

@@ -231,7 +231,7 @@ static int make_snapshot(const struct kit_maker *m, uint64_t epoch, uint64_t cop
         r = kit_read_file(m->args->config_path, &text, &n);
         if (r < 0) {
                 (void)snprintf(reterr, reterr_size, "cannot read config %s: %s", m->args->config_path, strerror(-r));
-                return r;
+                return KIT_E_CONFIG;
         }
         r = write_new_file(path, 0440, text, n);
         if (r < 0)
@@ -370,7 +370,7 @@ int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool u
                 if (r < 0)
                         (void)snprintf(reterr, reterr_size, "cannot make the launch record: %s", strerror(-r));
         }
-        if (r < 0) {
+        if (r != 0) {
                 kit_forget(m->run_dir, epoch);
                 return r;
         }

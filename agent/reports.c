@@ -66,6 +66,12 @@ static void exited(struct agent *a, const struct effect *fx)
                   F_BOOL("accepted", e && !mono_is_never(e->accepted)), F_INT("tokens", a->s.backoff.tokens), F_STR("then", wanted ? wait : "as asked"));
 }
 
+/* systemd waits for it once; the keeper knows whether it has been said. */
+void report_ready(struct agent *a)
+{
+        (void)keeper_link_notify(a->link, "READY=1\nSTATUS=serving");
+}
+
 static void accepted(struct agent *a, const struct effect *fx)
 {
         const struct epoch *e = epoch_of(a, fx->epoch);
@@ -78,9 +84,7 @@ static void accepted(struct agent *a, const struct effect *fx)
                   F_INT("start_ms", start_ms), F_INT("gap_us", fx->arg < 0 ? -1 : fx->arg / 1000),
                   F_UINT("held", held));
         *a->last_reason = '\0';
-        if (!a->said_ready) /* systemd waits for it once */
-                (void)keeper_link_notify(a->link, "READY=1\nSTATUS=serving");
-        a->said_ready = true;
+        report_ready(a);
 }
 
 static void removed(struct agent *a, const struct effect *fx)
@@ -140,6 +144,8 @@ void report(struct agent *a, const struct effect *fx)
                 return;
         case REPORT_STOPPING:
                 log_event(LOG_NOTICE, name, F_INT("times", fx->arg), F_INT("timeout_ms", a->limits.stop_timeout_ms));
+                if (fx->arg == 1)
+                        (void)keeper_link_notify(a->link, "STOPPING=1\nSTATUS=stopping");
                 return;
         case REPORT_DRAIN_OVERRUN:
                 log_event(LOG_WARNING, name, F_UINT("epoch", fx->epoch), F_INT("in_flight", fx->arg),

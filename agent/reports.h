@@ -5,4 +5,5 @@
 #include "agent/agent.h"
 
 void report(struct agent *a, const struct effect *fx);
+void report_ready(struct agent *a);
 void report_exit(struct agent *a, const struct wire_job *job);

@@ -22,6 +22,7 @@
 #include "agent/instance.h"
 #include "agent/log.h"
 #include "agent/plain.h"
+#include "agent/reports.h"
 
 extern char **environ;
 
@@ -507,10 +508,8 @@ static void resume(struct agent *a, struct inventory *inv)
         agent_perform(a, &out);
         a->feeding = false;
         agent_feed(a, NULL);
-        if (succession_serving(&a->s)) { /* the dead one may have stored this without having told it */
-                (void)keeper_link_notify(a->link, "READY=1\nSTATUS=serving");
-                a->said_ready = true;
-        }
+        if (succession_serving(&a->s)) /* the agent that saw it accept may have died before it could say so */
+                report_ready(a);
         for (size_t i = 0; i < inv->n_jobs; i++)
                 if (inv->jobs[i].job.code != 0)
                         agent_exited(a, &inv->jobs[i].job);

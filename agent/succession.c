@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { KIT_RETRY_MS = 1000, ADDED_LOOK_MS = 20, NOW_KILL_MS = 1000, TERM_MARGIN_MS = 2000, STATUS_INVALID = 2 };
+enum { KIT_RETRY_MS = 1000, ADDED_LOOK_MS = 20, NOW_KILL_MS = 1000, TERM_MARGIN_MS = 2000, STATUS_FAILED = 1,
+       STATUS_INVALID = 2 };
 
 struct step {
         struct succession *s;
@@ -549,6 +550,21 @@ static void on_stop(struct step *t)
 
 /* ---- the rest --------------------------------------------------------------------------------------- */
 
+static void launch_failed(struct step *t)
+{
+        struct succession *s = t->s;
+        int64_t wait = 0;
+
+        s->launch_when_ready = false;
+        if (backoff_ended(&s->backoff, &t->l->backoff, MONO_NEVER, t->now, &wait) == BACKOFF_EXHAUSTED) {
+                exhausted(t);
+                return;
+        }
+        s->relaunch_at = mono_after_ms(t->now, wait);
+        effects_report(t->out, s->wanted, REPORT_WAITING, wait);
+        act(t, DO_WATCH_CONTENT, s->wanted, 2);
+}
+
 static void on_kit_failed(struct step *t, struct epoch *e)
 {
         struct succession *s = t->s;
@@ -561,7 +577,11 @@ static void on_kit_failed(struct step *t, struct epoch *e)
         if (s->stops || s->end != END_NOT)
                 return;
         if (from_disk && s->served == NO_EPOCH && s->wanted == NO_EPOCH && !t->l->wait_exhausted) {
-                end(t, STATUS_INVALID); /* the shell has said which file */
+                end(t, t->in->value > 0 ? STATUS_INVALID : STATUS_FAILED); /* the shell has said which file */
+                return;
+        }
+        if (s->launch_when_ready && s->served != NO_EPOCH) { /* nobody serves: no try is free, and none goes on for ever */
+                launch_failed(t);
                 return;
         }
         s->kit_retry_at = mono_after_ms(t->now, KIT_RETRY_MS);

@@ -71,7 +71,7 @@ struct succession {
 enum succession_event {
         ON_BEGIN,           /* a new instance */
         ON_KIT_READY,       /* epoch, base_id, udp */
-        ON_KIT_FAILED,      /* epoch; value: -errno */
+        ON_KIT_FAILED,      /* epoch; value: above 0 the config cannot be read, below 0 -errno */
         ON_PROCESS,         /* epoch, pid: launched */
         ON_LAUNCH_FAILED,   /* epoch; the kit or the keeper cannot do it */
         ON_EXIT,            /* epoch, exit_code, exit_status, exited */

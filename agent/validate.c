@@ -74,9 +74,8 @@ static void own_words(const char *text, char *ret, size_t size)
         (void)snprintf(ret, size, "%.*s", (int)(best_bytes - (size_t)(skip_prefix(best, best_bytes) - best)), skip_prefix(best, best_bytes));
 }
 
-static void finish(struct agent *a, bool rejected)
+static void drop(struct agent *a)
 {
-        uint64_t epoch = a->validate_epoch;
         const char *names[2];
         char kit[48], out[48];
 
@@ -88,7 +87,20 @@ static void finish(struct agent *a, bool rejected)
         close_fd(&a->validate_pidfd);
         ev_timer_stop(a->loop, &a->validate_timer);
         a->validate_running = false;
+}
+
+static void finish(struct agent *a, bool rejected)
+{
+        uint64_t epoch = a->validate_epoch;
+
+        drop(a);
         agent_feed(a, &(struct succession_input){ .event = ON_VALIDATED, .epoch = epoch, .value = rejected });
+}
+
+static void kill_run(struct agent *a)
+{
+        if (a->validate_pidfd >= 0)
+                (void)syscall(SYS_pidfd_send_signal, a->validate_pidfd, SIGKILL, NULL, 0);
 }
 
 static void on_timeout(struct ev_loop *loop, ev_timer *w, int revents)
@@ -97,8 +109,7 @@ static void on_timeout(struct ev_loop *loop, ev_timer *w, int revents)
 
         (void)loop;
         (void)revents;
-        if (a->validate_pidfd >= 0)
-                (void)syscall(SYS_pidfd_send_signal, a->validate_pidfd, SIGKILL, NULL, 0);
+        kill_run(a);
         log_event(LOG_WARNING, "validate.timeout", F_UINT("epoch", a->validate_epoch));
         finish(a, false);
 }
@@ -111,8 +122,12 @@ void validate_start(struct agent *a, uint64_t epoch)
         const char *names[] = { kit, out };
         int fds[2], r;
 
-        if (a->validate_running)
+        if (a->validate_running && a->validate_epoch == epoch)
                 return;
+        if (a->validate_running) { /* what it says about other content must not be taken for the answer */
+                kill_run(a);
+                drop(a);
+        }
         a->validate_job = WIRE_JOB_HELPER + (uint64_t)getpid() * 65536 + ++a->jobs; /* not one of a dead agent's */
         a->validate_epoch = epoch;
         names_of(a->validate_job, kit, out);

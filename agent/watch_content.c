@@ -56,18 +56,20 @@ void watch_content(struct agent *a, uint64_t epoch, int how)
         }
         if (how == WATCH_OFF)
                 return;
-        free(TAKE(a->content_baseline));
-        a->content_baseline_bytes = 0;
-        if (how == WATCH_SINCE_NOW)
-                (void)kit_read_file(a->args.config_path, &a->content_baseline, &a->content_baseline_bytes);
-        else if (kit_snapshot_path(&a->kits, epoch, path, sizeof(path)) == 0)
-                (void)kit_read_file(path, &a->content_baseline, &a->content_baseline_bytes);
+        if (how == WATCH_SINCE_SNAPSHOT || !a->content_baseline || a->content_served != a->s.served) {
+                free(TAKE(a->content_baseline));
+                a->content_baseline_bytes = 0;
+                a->content_served = a->s.served;
+                if (how == WATCH_SINCE_NOW)
+                        (void)kit_read_file(a->args.config_path, &a->content_baseline, &a->content_baseline_bytes);
+                else if (kit_snapshot_path(&a->kits, epoch, path, sizeof(path)) == 0)
+                        (void)kit_read_file(path, &a->content_baseline, &a->content_baseline_bytes);
+        }
         ev_stat_init(&a->content, on_stat, a->args.config_path, LOOK_EVERY_S);
         ev_timer_init(&a->content_settle, on_settled, 0., (double)(a->options->debounce_ms > 0 ? a->options->debounce_ms : 1) / 1e3);
         a->content.data = a;
         a->content_settle.data = a;
         a->content_watched = true;
         ev_stat_start(a->loop, &a->content);
-        if (how == WATCH_SINCE_SNAPSHOT) /* it may have changed since the snapshot was taken */
-                ev_timer_again(a->loop, &a->content_settle);
+        ev_timer_again(a->loop, &a->content_settle); /* it may have changed since it was last looked at */
 }

@@ -108,6 +108,7 @@ struct keeper {
         int notify_fd;
         struct sockaddr_un notify;
         socklen_t notify_len;
+        bool said_ready;
         uint32_t *errors;     /* shared with the children: errno of what failed before exec; JOBS_MAX + 1 of them */
         struct agent_process agent;
         struct talk talk;

@@ -339,11 +339,17 @@ static int working(struct keeper *k, int64_t stop_timeout_ms)
         return 0;
 }
 
-static void notify(const struct keeper *k, const struct request *q)
+/* An agent cannot know whether the one before it was ready and could still say so: it says it again, and that goes no further. */
+static void notify(struct keeper *k, const struct request *q)
 {
-        if (k->notify_fd >= 0)
-                (void)sendto(k->notify_fd, q->names, q->bytes, MSG_NOSIGNAL | MSG_DONTWAIT,
-                             (const struct sockaddr *)&k->notify, k->notify_len);
+        static const char ready[] = "READY=1";
+        bool is_ready = q->bytes >= sizeof(ready) - 1 && memcmp(q->names, ready, sizeof(ready) - 1) == 0;
+
+        if (k->notify_fd < 0 || (is_ready && k->said_ready))
+                return;
+        if (sendto(k->notify_fd, q->names, q->bytes, MSG_NOSIGNAL | MSG_DONTWAIT, (const struct sockaddr *)&k->notify,
+                   k->notify_len) >= 0 && is_ready)
+                k->said_ready = true;
 }
 
 static int obey(struct keeper *k, struct request *q)

@@ -459,6 +459,12 @@ Test(keeper, words_for_the_service_manager_are_passed_on)
         rig_wait_readable(fd, "a datagram");
         cr_assert_eq(recv(fd, text, sizeof(text) - 1, 0), 22);
         cr_assert_str_eq(text, "READY=1\nSTATUS=serving");
+        cr_assert_eq(keeper_link_notify(a.link, "READY=1\nSTATUS=serving"), 0); /* by an agent that does not know */
+        cr_assert_eq(keeper_link_notify(a.link, "STOPPING=1"), 0);
+        rig_wait_readable(fd, "a datagram");
+        memset(text, 0, sizeof(text));
+        cr_assert_eq(recv(fd, text, sizeof(text) - 1, 0), 10);
+        cr_assert_str_eq(text, "STOPPING=1", "what was said once goes no further");
         rig_agent_done(&a);
         rig_end(&r);
 }
