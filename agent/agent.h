@@ -36,7 +36,7 @@ struct proc {
         int pidfd;
         int parent_fd, child_fd, udp_fd; /* -1: none */
         int binary_fd;        /* O_PATH: the executable as it was when its content was taken from disk; -1: none */
-        ev_io parent_io, child_io;
+        ev_io parent_io, child_io, udp_io;
         struct sockaddr_un replies_to; /* the child-role name of the proxy */
         struct hr_child child;
         bool child_used;      /* we have asked; else the queue may hold answers to an agent before us */

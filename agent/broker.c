@@ -80,6 +80,18 @@ static void on_reply_readable(struct ev_loop *loop, ev_io *w, int revents)
         look_read(w->data);
 }
 
+/*
+ * A draining Envoy passes packets of new UDP sessions on to its successor, and blocks its main thread when nobody reads them.
+ * There is none to give them to.
+ */
+static void on_forwarded(struct ev_loop *loop, ev_io *w, int revents)
+{
+        (void)loop;
+        (void)revents;
+        for (int i = 0; i < REQUESTS_A_ROUND && hr_take(w->fd) == 0; i++)
+                ;
+}
+
 void proc_open(struct agent *a, uint64_t epoch, uint64_t base_id, int parent_fd, int child_fd, int udp_fd)
 {
         struct proc *p = agent_proc(a, epoch);
@@ -104,6 +116,7 @@ void proc_open(struct agent *a, uint64_t epoch, uint64_t base_id, int parent_fd,
         hr_child_init(&p->child, child_fd, &envoy);
         ev_io_init(&p->parent_io, on_request_readable, parent_fd, EV_READ);
         ev_io_init(&p->child_io, on_reply_readable, child_fd, EV_READ);
+        ev_io_init(&p->udp_io, on_forwarded, udp_fd, EV_READ);
         p->parent_io.data = p;
         p->child_io.data = p;
 }
@@ -114,6 +127,8 @@ void proc_listen(struct proc *p)
                 return;
         ev_io_start(p->agent->loop, &p->parent_io);
         ev_io_start(p->agent->loop, &p->child_io);
+        if (p->udp_fd >= 0)
+                ev_io_start(p->agent->loop, &p->udp_io);
 }
 
 void proc_close(struct proc *p)
@@ -127,6 +142,7 @@ void proc_close(struct proc *p)
         if (p->parent_fd >= 0) {
                 ev_io_stop(p->agent->loop, &p->parent_io);
                 ev_io_stop(p->agent->loop, &p->child_io);
+                ev_io_stop(p->agent->loop, &p->udp_io);
                 hr_child_done(&p->child);
         }
         close_fd(&p->parent_fd);

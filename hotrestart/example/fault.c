@@ -49,22 +49,20 @@ static int number(const char *text, long max, long *ret)
         return 0;
 }
 
+/* "before-pass-3" is the fourth of its kind, "before-pass" the first. */
 static int parse_step(const char *text, struct fault *ret)
 {
-        size_t pass = strlen(steps[BEFORE_PASS]);
-        long nth;
-
-        if (strncmp(text, steps[BEFORE_PASS], pass) == 0 && text[pass] == '-') {
-                if (number(text + pass + 1, LISTENERS_MAX, &nth) < 0)
-                        return -EINVAL;
-                ret->step = BEFORE_PASS;
-                ret->nth = (unsigned)nth;
-                return 0;
-        }
         for (size_t i = 0; i < COUNT(steps); i++) {
-                if (strcmp(text, steps[i]) != 0)
+                size_t n = strlen(steps[i]);
+                bool counted = i == BEFORE_PASS || i == ON_HARVEST;
+                long nth = 0;
+
+                if (strncmp(text, steps[i], n) != 0 || (text[n] && !(counted && text[n] == '-')))
                         continue;
+                if (text[n] && number(text + n + 1, LISTENERS_MAX, &nth) < 0)
+                        return -EINVAL;
                 ret->step = (enum fault_step)i;
+                ret->nth = (unsigned)nth;
                 return 0;
         }
         return -EINVAL;

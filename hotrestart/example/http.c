@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Connections: requests in, answers out, kept alive until someone says close. A body is read past. A request with the header
- * "x-envoy-fault-delay-request: MS" is answered so much later, as an Envoy with its fault filter would.
+ * "x-envoy-fault-delay-request: MS" is answered so much later, as an Envoy with its fault filter would. The answer's header
+ * "x-listener" says which listener the request came in by.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,7 +15,7 @@
 
 #include "hotrestart/example/server.h"
 
-enum { ACCEPTS_A_ROUND = 64, DELAY_MS_MAX = 600000 };
+enum { ACCEPTS_A_ROUND = 64, PAUSE_MS = 10, DELAY_MS_MAX = 600000 };
 
 struct request {
         const char *method, *path;
@@ -68,8 +69,9 @@ static void respond(struct server *s, struct connection *c, int status, const ch
 
         if (c->listener && (s->draining || s->unhealthy || s->stopping))
                 c->close_after = true;
-        n = asprintf(&out, "HTTP/1.1 %d %s\r\ncontent-type: %s\r\ncontent-length: %zu\r\n%s\r\n%s", status,
-                     status == 200 ? "OK" : "Error", type, strlen(body), c->close_after ? "connection: close\r\n" : "", body);
+        n = asprintf(&out, "HTTP/1.1 %d %s\r\ncontent-type: %s\r\ncontent-length: %zu\r\nx-listener: %s\r\n%s\r\n%s", status,
+                     status == 200 ? "OK" : "Error", type, strlen(body), c->listener ? c->listener->key.url : "admin",
+                     c->close_after ? "connection: close\r\n" : "", body);
         if (n < 0) {
                 drop(s, c);
                 return;
@@ -147,6 +149,8 @@ static void parse(struct connection *c, char *head, struct request *r)
                 else
                         r->close = version[8] == '0';
         }
+        if (!r->path) /* not even a first line: there is a NUL in it */
+                r->status = 400;
         if (r->status)
                 return;
         *strchr(head, ' ') = '\0';
@@ -262,16 +266,36 @@ static void take(struct server *s, struct listener *l, int fd)
 }
 
 /* The queue of the kernel is the better place to wait in, as long as we cannot take more. */
+static void pause_accepting(struct server *s)
+{
+        if (s->resume_ms)
+                return;
+        s->resume_ms = now_ms() + PAUSE_MS;
+        for (size_t i = 0; i < s->n_listeners; i++)
+                if (s->listeners[i].watch.fd >= 0)
+                        server_unwatch(s, &s->listeners[i].watch);
+}
+
+static void resume_accepting(struct server *s)
+{
+        s->resume_ms = 0;
+        for (size_t i = 0; i < s->n_listeners; i++)
+                if (s->listeners[i].watch.fd >= 0)
+                        (void)server_watch(s, &s->listeners[i].watch, EPOLLIN);
+}
+
 void http_on_listener(struct server *s, struct watch *w, uint32_t events)
 {
         struct listener *l = w == &s->admin ? NULL : (struct listener *)w;
 
         (void)events;
         for (int i = 0; i < ACCEPTS_A_ROUND && w->fd >= 0; i++) {
-                int fd = s->n_connections < CONNECTIONS_MAX ? accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC) : -1;
+                bool full = l && s->n_connections >= CONNECTIONS_MAX;
+                int fd = full ? -1 : accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
                 if (fd < 0) {
-                        s->accept_paused = s->n_connections >= CONNECTIONS_MAX || errno == EMFILE || errno == ENFILE;
+                        if (full || errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+                                pause_accepting(s);
                         return;
                 }
                 take(s, l, fd);
@@ -282,6 +306,10 @@ int http_time(struct server *s)
 {
         int64_t now = now_ms(), next = INT64_MAX;
 
+        if (s->resume_ms && s->resume_ms <= now)
+                resume_accepting(s);
+        if (s->resume_ms)
+                next = s->resume_ms;
         for (struct connection *c = s->connections; c; c = c->next) {
                 if (c->dead || !c->due_ms)
                         continue;

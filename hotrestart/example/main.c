@@ -14,7 +14,7 @@
 
 #include "hotrestart/example/server.h"
 
-enum { EVENTS_A_ROUND = 64, ACCEPT_PAUSE_MS = 10 };
+enum { EVENTS_A_ROUND = 64 };
 
 int64_t now_ms(void)
 {
@@ -136,8 +136,6 @@ static int patience(struct server *s)
         int ms = http_time(s);
         int64_t left = s->terminate_ms ? s->terminate_ms - now_ms() : INT64_MAX;
 
-        if (s->accept_paused && (ms < 0 || ms > ACCEPT_PAUSE_MS))
-                ms = ACCEPT_PAUSE_MS;
         if (left < 0)
                 left = 0;
         return left < INT32_MAX && (ms < 0 || left < ms) ? (int)left : ms;

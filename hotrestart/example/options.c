@@ -67,7 +67,7 @@ static const char help[] =
         "        --parent-shutdown-time-s, --concurrency, --mode validate, ...]\n"
         "ADDR   IP:PORT, [IPv6]:PORT or unix:PATH\n"
         "STEP   before-shutdown-admin, after-shutdown-admin, before-pass[-N], after-sockets, before-drain-listeners,\n"
-        "       after-drain-listeners, on-harvest, on-drain, on-term\n"
+        "       after-drain-listeners, on-harvest[-N], on-drain, on-term\n"
         "WHAT   crash, hang, garbage, late:MS\n"
         "A fault file holds such orders, one a line; it is removed by the start that takes them.\n";
 

@@ -304,7 +304,7 @@ static void obey(struct server *s, const struct hr_message *m)
                 s->stopping = true;
                 return;
         case HR_PASS_LISTEN_SOCKET:
-                fault(s, ON_HARVEST, 0);
+                fault(s, ON_HARVEST, s->harvests++);
                 return;
         case HR_STATS:
         case HR_FORWARDED_UDP:

@@ -27,7 +27,7 @@ enum { LISTENERS_MAX = 256, ADDRESSES_MAX = 16, FAULTS_MAX = 8, IN_BYTES = 16384
 enum fault_step {
         BEFORE_SHUTDOWN_ADMIN,
         AFTER_SHUTDOWN_ADMIN,
-        BEFORE_PASS, /* "before-pass-3": before the fourth socket is asked for */
+        BEFORE_PASS, /* a socket is asked for */
         AFTER_SOCKETS,
         BEFORE_DRAIN_LISTENERS,
         AFTER_DRAIN_LISTENERS,
@@ -41,7 +41,7 @@ enum fault_what { FAULT_CRASH, FAULT_HANG, FAULT_GARBAGE, FAULT_LATE };
 struct fault {
         enum fault_step step;
         enum fault_what what;
-        unsigned nth; /* BEFORE_PASS: which one */
+        unsigned nth; /* BEFORE_PASS, ON_HARVEST: which one of them, from 0 */
         int64_t ms;   /* FAULT_LATE */
         bool done;    /* each happens once */
 };
@@ -52,7 +52,7 @@ struct fault_target {
         const struct sockaddr_un *peer;
 };
 
-/** fault_parse() - "STEP:WHAT[:MS]". Return: 0; -EINVAL */
+/** fault_parse() - "STEP[-N]:WHAT[:MS]". Return: 0; -EINVAL */
 int fault_parse(const char *text, struct fault *ret);
 
 /** fault_file() - take the orders of a file, one a line, and remove it: the next start is a good one. Return: 0, also without file; -EINVAL */
@@ -120,8 +120,10 @@ struct server {
         struct watch admin;
         struct connection *connections;
         size_t n_connections;
-        bool accept_paused, draining, unhealthy, stopping;
+        int64_t resume_ms; /* accepting is paused until then; 0: it is not */
+        bool draining, unhealthy, stopping;
         uint64_t requests, requests_active;
+        unsigned harvests; /* sockets that a successor asked for */
         int64_t started_ms;
 
         struct hr_child child;         /* towards the one before us */
@@ -165,7 +167,7 @@ void listeners_stop(struct server *s);
 
 void http_on_listener(struct server *s, struct watch *w, uint32_t events);
 
-/** http_time() - answers that were held back. Return: milliseconds until the next one, -1: none */
+/** http_time() - answers that were held back, accepting that was paused. Return: milliseconds until the next one, -1: none */
 int http_time(struct server *s);
 
 /** http_sweep() - free what was closed; only between two rounds of events */

@@ -5,7 +5,9 @@ Each step: the serving generation is killed under load, the next launch has one 
 The load tells that nobody was refused meanwhile, the log that the fault did happen.
 """
 import os
+import re
 import signal
+import urllib.request
 
 import pytest
 
@@ -20,7 +22,7 @@ QUICK = ("--retry-tokens", "1000", "--retry-initial", "20ms", "--retry-max", "10
 
 def happened(server, what, step):
     kind = what.partition(":")[0]
-    text = f"fault: {kind} at {step.replace('before-pass-1', 'before-pass')}"
+    text = f"fault: {kind} at {re.sub('-[0-9]+$', '', step)}"
     wait_until(lambda: server.baton.log().count(text) > server.seen.get(text, 0), text)
     server.seen[text] = server.baton.log().count(text)
 
@@ -76,10 +78,19 @@ def test_a_proxy_that_is_late_at_any_step_of_its_start_is_waited_for(server, ham
     through_the_steps(server, hammer, "late:300", START[:-1])
 
 
-def test_a_harvest_answered_after_the_look_gave_up_is_not_taken_for_the_next_one(server, hammer):
-    through_the_steps(server, hammer, "late:2500", ["on-harvest"])
-    held = [entry["held"] for entry in server.baton.status()["listeners"]]
-    assert held == [2]
+@pytest.mark.parametrize("step", ["on-harvest", "on-harvest-1"])
+def test_a_harvest_answered_after_the_look_gave_up_is_not_taken_for_the_next_one(server, step):
+    """Taken for it, a socket would be held under the name of another one, and the next proxy would mix up its ports."""
+    server.listeners = [Listener(body="example"), Listener(body="example"), Listener(body="example")]
+    server.concurrency = 1
+    server.order(f"{step}:late:2500")
+    server.run(*QUICK)
+    happened(server, "late", step)
+    moment = server.baton.kill_proxy()
+    server.baton.wait_event("epoch.accepted", since=moment)
+    for listener in server.listeners:
+        with urllib.request.urlopen(f"http://{listener.target}/", timeout=10) as answer:
+            assert answer.headers["x-listener"] == listener.url
 
 
 def test_two_faults_in_a_row_cost_no_connection_either(server, hammer):

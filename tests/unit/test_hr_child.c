@@ -156,18 +156,20 @@ Test(hr_child, replies_to_a_predecessor_of_ours_are_dropped_with_their_sockets_u
         hr_pair_close(&p);
 }
 
-Test(hr_child, a_marker_forgets_a_message_that_was_cut_off)
+Test(hr_child, a_marker_forgets_open_questions_and_a_message_that_was_cut_off)
 {
         struct hr_pair p = hr_pair_open();
         struct hr_child c;
-        struct hr_message m;
+        struct hr_message ask = pass_of("tcp://127.0.0.1:80", 0), m;
         int fd;
 
         hr_child_init(&c, p.us, &p.envoy_name);
+        cr_assert_eq(hr_child_ask(&c, &ask), 0);
         hr_pair_throw(p.envoy, &p.our_name, "\0\0\0\0\0\0\0\x64\x12", 9, -1, 0);
         expect_nothing(&c);
         cr_assert_eq(c.frame.have, 1);
         cr_assert_eq(hr_child_sync(&c), 0);
+        cr_assert_eq(c.outstanding, 0);
         cr_assert_eq(hr_send(p.envoy, &p.our_name, &unrecognized, -1), 0);
         cr_assert_eq(hr_send(p.envoy, &p.our_name, &nothing, -1), 0);
         cr_assert_eq(hr_child_read(&c, &m, &fd), 0);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -150,6 +151,28 @@ Test(hr_fdpass, more_than_one_descriptor_is_garbage_and_all_of_them_are_closed)
                 cr_assert_eq(fd, -1);
                 cr_assert_eq(open_fd_count(), before, "%d descriptors: some are left", *n_fds);
         }
+        hr_pair_close(&p);
+}
+
+/* The kernel cuts the descriptor off when there is no room in our table: that is not a reply without one. */
+Test(hr_fdpass, a_descriptor_that_found_no_room_is_not_taken_for_none)
+{
+        struct hr_pair p = hr_pair_open();
+        struct hr_message m = { .type = HR_REPLY_PASS, .fd = p.envoy };
+        uint8_t bytes[HR_DATAGRAM_BYTES];
+        struct rlimit full, limit;
+        size_t n;
+        int fd, lowest_free = dup(p.us);
+
+        (void)close(lowest_free);
+        cr_assert_eq(hr_send(p.envoy, &p.our_name, &m, p.envoy), 0);
+        cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        full = limit;
+        full.rlim_cur = (rlim_t)lowest_free;
+        cr_assert_eq(setrlimit(RLIMIT_NOFILE, &full), 0);
+        cr_assert_eq(hr_receive(p.us, 0, bytes, sizeof(bytes), &n, NULL, &fd), HR_GARBAGE);
+        cr_assert_eq(fd, -1);
+        cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
         hr_pair_close(&p);
 }
 
