@@ -113,21 +113,24 @@ static void mark(struct escrow *e, uint64_t epoch, const struct look *look)
         }
 }
 
-static bool listed(const struct look *look, uint32_t key)
+static const struct look_key *look_find(const struct look *look, uint32_t key)
 {
         for (size_t i = 0; i < look->n; i++)
                 if (look->keys[i].key == key)
-                        return look->keys[i].listed;
-        return false;
+                        return &look->keys[i];
+        return NULL;
 }
 
 static enum look_lack key_lacks(const struct escrow_key *k, uint32_t index, const struct escrow_gate *g,
                                 const struct look *look)
 {
+        const struct look_key *seen = look_find(look, index);
         bool asked = k->asked_by == g->epoch;
 
         if (!k->inode || hr_key_is_udp(&k->key))
                 return LACK_NOTHING;
+        if (asked && !seen)
+                return LACK_HARVEST; /* asked for while the look was under way: it says nothing about this one */
         if (k->is_static) {
                 if (!asked)
                         return g->same_content ? LACK_STATIC_KEY : LACK_NOTHING;
@@ -136,7 +139,9 @@ static enum look_lack key_lacks(const struct escrow_key *k, uint32_t index, cons
         } else if (look->lds && !(asked && k->harvested)) {
                 if (g->allow_loss)
                         return LACK_NOTHING;
-                if (!look->lds_answered || !look->listeners_known || listed(look, index))
+                if (!look->lds_answered || !look->listeners_known || (seen && seen->listed))
+                        return LACK_LDS;
+                if (asked && look->warming) /* a listener that waits for its routes or secrets is not listed yet */
                         return LACK_LDS;
                 return LACK_NOTHING; /* removed while nobody served */
         } else if (!look->lds && !(asked && k->harvested)) {
@@ -173,14 +178,6 @@ enum look_lack escrow_take_look(struct escrow *e, const struct escrow_gate *g, c
         return LACK_NOTHING;
 }
 
-static const struct look_key *look_find(const struct look *look, uint32_t key)
-{
-        for (size_t i = 0; i < look->n; i++)
-                if (look->keys[i].key == key)
-                        return &look->keys[i];
-        return NULL;
-}
-
 static void settle_key(struct escrow *e, uint64_t epoch, uint32_t i, const struct look_key *seen, struct effects *out)
 {
         struct escrow_key *k = &e->keys[i];
@@ -197,6 +194,8 @@ static void settle_key(struct escrow *e, uint64_t epoch, uint32_t i, const struc
                 k->harvested = true;
                 return;
         }
+        if (!seen && k->asked_by == epoch)
+                return; /* asked for while the look was under way: the next one tells */
         if (k->inode) {
                 effects_add(out, (struct effect){ .kind = DO_REPORT, .epoch = epoch, .value = REPORT_REMOVED, .key = i });
                 close_key(e, i, out);

@@ -49,9 +49,10 @@ struct look {
         size_t n_statics;
         bool lds;               /* the bootstrap takes listeners from outside */
         bool harvest_failed;    /* nobody answered */
-        bool admin_answered;    /* the next four are known */
+        bool admin_answered;    /* the next five are known */
         bool lds_answered;      /* update_success + update_rejected >= 1 */
         bool listeners_known;
+        bool warming;           /* some listener is not active yet */
         uint64_t create_failures;
 };
 

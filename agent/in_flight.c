@@ -91,5 +91,7 @@ void listener_facts_read(const char *text, size_t n, struct listener_facts *ret)
                         ret->create_failures += l.value;
                 else if (ends(&l, ".update_success") || ends(&l, ".update_rejected"))
                         ret->lds_answers += l.value;
+                else if (ends(&l, ".total_listeners_warming"))
+                        ret->warming += l.value;
         }
 }

@@ -24,11 +24,12 @@ struct in_flight {
 void in_flight_read(const char *text, size_t n, struct in_flight *ret);
 
 #define LISTENER_FACTS_QUERY                                                                                         \
-        "/stats?filter=^listener_manager\\.(lds\\.update_(success|rejected)|listener_create_failure)$"
+        "/stats?filter=^listener_manager\\.(lds\\.update_(success|rejected)|listener_create_failure|total_listeners_warming)$"
 
 struct listener_facts {
         uint64_t create_failures;
         uint64_t lds_answers; /* accepted and rejected updates */
+        uint64_t warming;     /* listeners that wait for their routes or secrets */
 };
 
 void listener_facts_read(const char *text, size_t n, struct listener_facts *ret);

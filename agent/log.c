@@ -3,8 +3,6 @@
 #include "agent/log.h"
 
 #include <inttypes.h>
-#include <limits.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +15,7 @@
 #include "agent/json.h"
 #include "agent/late.h"
 #include "agent/options.h"
+#include "agent/stderr_line.h"
 
 static struct {
         int64_t format, level;
@@ -52,23 +51,13 @@ void log_setup(int64_t format, int64_t level)
         }
 }
 
-/* A pipe takes up to PIPE_BUF whole or not at all once poll() says it is writable. */
-static bool write_line(const char *line, size_t n)
-{
-        struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
-
-        if (n > PIPE_BUF)
-                n = PIPE_BUF;
-        return poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) && write(STDERR_FILENO, line, n) >= 0;
-}
-
 void log_flush(void)
 {
         char line[80];
 
         if (log_state.dropped == 0)
                 return;
-        if (write_line(line, (size_t)snprintf(line, sizeof(line), "level=warning event=log.dropped lines=%u\n", log_state.dropped)))
+        if (stderr_line(line, (size_t)snprintf(line, sizeof(line), "level=warning event=log.dropped lines=%u\n", log_state.dropped)))
                 log_state.dropped = 0;
 }
 
@@ -167,12 +156,12 @@ static void to_stderr(int priority, const char *event, const struct log_field *f
                 write_fields(&w, priority, event, fields, n);
                 json_end_object(&w);
                 json_raw_end(&w, "\n");
-                if (json_writer_text(&w) && !write_line(json_writer_text(&w), w.n))
+                if (json_writer_text(&w) && !stderr_line(json_writer_text(&w), w.n))
                         log_state.dropped++;
                 return;
         }
         bytes = text_line(line, sizeof(line), priority, event, fields, n);
-        if (!write_line(line, bytes))
+        if (!stderr_line(line, bytes))
                 log_state.dropped++;
 }
 

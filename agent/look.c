@@ -160,6 +160,7 @@ static void run_finish(struct look_run *run)
                 .harvest_failed = run->harvest_failed || !run->harvest_done,
                 .admin_answered = run->facts_known,
                 .lds_answered = run->facts.lds_answers > 0,
+                .warming = run->facts.warming > 0,
                 .create_failures = run->facts.create_failures,
         };
 

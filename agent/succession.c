@@ -408,7 +408,7 @@ static void on_look(struct step *t, struct epoch *e)
         struct succession *s = t->s;
         const struct look *look = t->in->look;
         enum look_lack lack;
-        bool silenced;
+        bool silenced = escrow_any_silenced(&s->escrow);
 
         if (e->state == EPOCH_STARTING && !mono_is_never(e->up)) {
                 const struct epoch *before = s->served == NO_EPOCH ? NULL : succession_find(s, s->served);
@@ -426,7 +426,6 @@ static void on_look(struct step *t, struct epoch *e)
         }
         if (e->state != EPOCH_SERVING)
                 return;
-        silenced = escrow_any_silenced(&s->escrow);
         escrow_settle(&s->escrow, e->number, look, t->out);
         if (silenced && !escrow_any_silenced(&s->escrow))
                 effects_report(t->out, e->number, REPORT_REVIVED, 0);

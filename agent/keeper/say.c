@@ -3,16 +3,14 @@
  * The keeper's own troubles, one line each on stderr. A stderr that nobody reads must not stop the keeper: what
  * would block is lost. No stdio stream and no heap.
  */
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "agent/keeper/keeper.h"
+#include "agent/stderr_line.h"
 
 void say(const char *event, const char *format, ...)
 {
-        struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
         char line[1024];
         va_list args;
         int n, m;
@@ -27,6 +25,5 @@ void say(const char *event, const char *format, ...)
         if ((size_t)n > sizeof(line) - 1)
                 n = (int)sizeof(line) - 1;
         line[n] = '\n'; /* in place of the NUL */
-        if (poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) && write(STDERR_FILENO, line, (size_t)n + 1) < 0)
-                return;
+        (void)stderr_line(line, (size_t)n + 1);
 }

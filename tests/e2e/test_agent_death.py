@@ -7,7 +7,7 @@ import time
 import pytest
 
 from support.config import DELAY_HEADER, Listener
-from support.crash import (MANY, Census, agents, ask_status, kill, kill_next_agents, proxies, serves, tell, wait_stable,
+from support.crash import (AT_ONCE, MANY, Census, agents, ask_status, kill, kill_next_agents, proxies, serves, tell, wait_stable,
                            wait_status)
 from support.instance import wait_until
 
@@ -98,7 +98,7 @@ def test_the_agent_may_die_at_every_step_of_a_recovery(new_baton, hammer, place)
     baton = new_baton(fault=True)
     die_at = baton.dir / "die"
     listener = Listener()
-    baton.run(listeners=[listener], options=("--retry-tokens", "1000", "--stable", "0s"), env={"BATON_DIE_AT": str(die_at)})
+    baton.run(listeners=[listener], options=AT_ONCE, env={"BATON_DIE_AT": str(die_at)})
     keeper = baton.process.pid
     status = wait_status(baton, serves(), "the first start")
     deaths, n = 0, 1
@@ -224,7 +224,7 @@ def test_a_state_that_is_spoiled_while_envoy_waits_for_an_answer_hangs_nobody(ne
     baton = new_baton(fault=True)
     die_at = baton.dir / "die"
     listener = Listener()
-    baton.run(listeners=[listener], clusters=100, options=("--retry-tokens", "1000", "--stable", "0s"), env={"BATON_DIE_AT": str(die_at)})
+    baton.run(listeners=[listener], clusters=100, options=AT_ONCE, env={"BATON_DIE_AT": str(die_at)})
     keeper = baton.process.pid
     before, moment = baton.status(), baton.moment()
     with hammer(listener, timeout_ms=30000) as load:

@@ -14,7 +14,11 @@ from support.instance import wait_until
 def start(baton, ads, from_plane, static=(), options=(), version=NEWEST):
     """Serving, with every listener held."""
     ads.set([x.to_dict() for x in from_plane])
-    baton.run(envoy(version), Config(list(static), ads_port=ads.port), options=[*MANY, *options])
+    config = Config(list(static), ads_port=ads.port)
+    dynamic = config.to_dict()["dynamic_resources"]
+    dynamic["lds_config"]["initial_fetch_timeout"] = "1s"  # Envoy's own wait for its listeners, else 15 s
+    config.extra["dynamic_resources"] = dynamic
+    baton.run(envoy(version), config, options=[*MANY, *options])
     held = {x.url for x in (*from_plane, *static)}
     wait_status(baton, lambda s: serves()(s) and {x["address"] for x in s["listeners"] if x["held"]} >= held, "all sockets held")
     last = baton.wait_event("epoch.accepted")
@@ -40,10 +44,10 @@ def refuses(listener):
     return False
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", (VERSIONS[0], NEWEST))
 def test_a_crash_while_the_control_plane_is_down_heals_when_it_is_back(baton, ads, hammer, version):
     listener, port = Listener(), free_port()
-    start(baton, ads, [listener], options=["--hold-time", "2s", "--status", f"127.0.0.1:{port}"], version=version)
+    start(baton, ads, [listener], options=["--hold-time", "4s", "--status", f"127.0.0.1:{port}"], version=version)
     assert ready(port) == 200
     with hammer(listener, timeout_ms=60000) as load:
         ads.down()
@@ -51,8 +55,8 @@ def test_a_crash_while_the_control_plane_is_down_heals_when_it_is_back(baton, ad
         moment = baton.kill_proxy()
         baton.wait_event("epoch.not-accepting", since=moment)
         assert ready(port) == 503 and ask_status(baton)["ready"] is False
-        held = load.mark("silenced")  # before the hold time is over
-        silenced_early = bool(baton.events("sockets.silenced"))
+        held = load.mark("hold time ends")
+        assert not baton.events("sockets.silenced"), "the machine was too slow: the slice does not end before the hold time"
         baton.wait_event("sockets.silenced", since=moment)
         wait_until(lambda: refuses(listener), "the port refuses after the hold time")
         assert ready(port) == 503
@@ -62,8 +66,8 @@ def test_a_crash_while_the_control_plane_is_down_heals_when_it_is_back(baton, ad
         load.mark("back")
         wait_until(lambda: load.mark("back").ok > 0, "answers", 30)
     tell(f"envoy {version}, control plane down over a crash", load, refused_while_held=held.refused)
-    assert silenced_early or held.refused == 0
-    assert load.slices["silenced"].refused > 0
+    assert held.refused == 0, held
+    assert load.slices["hold time ends"].refused > 0
     assert load.slices["back"].refused == 0 and load.slices["back"].failed == 0
     assert load.failed_otherwise == load.refused, load
     assert ask_status(baton)["listeners"][0]["held"] == 2
@@ -72,7 +76,7 @@ def test_a_crash_while_the_control_plane_is_down_heals_when_it_is_back(baton, ad
 def test_a_static_listener_serves_on_while_the_control_plane_is_down(baton, ads, hammer):
     """Only what the control plane has to name again is waited for: the other listener is not silenced with it."""
     static, dynamic = Listener("static", body="static"), Listener("dynamic", body="dynamic")
-    start(baton, ads, [dynamic], [static], options=["--hold-time", "2s"])
+    start(baton, ads, [dynamic], [static], options=["--hold-time", "4s"])
     with hammer(static, timeout_ms=60000) as load:
         ads.down()
         moment = baton.kill_proxy()
@@ -90,6 +94,7 @@ def test_a_static_listener_serves_on_while_the_control_plane_is_down(baton, ads,
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_slow_control_plane_refuses_nobody(baton, ads, hammer, count, version):
+    """Slower than Envoy itself has patience: it says that it is up, with no listener at all."""
     listener = Listener()
     last = start(baton, ads, [listener], version=version)
     ads.delay_s = 2.0

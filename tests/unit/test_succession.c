@@ -448,6 +448,42 @@ Test(succession, listeners_from_outside_are_looked_at_once_a_second_and_asked_fo
                                    "   2110 look             (removed) close:0 hold:1\n"));
 }
 
+Test(succession, a_socket_that_is_asked_for_while_a_look_is_under_way_is_not_taken_for_a_removed_one)
+{
+        struct script *w = script_begin(usual());
+        struct look_key keys[2] = { { .key = 0, .inode = 5000, .listed = true }, { .key = 1, .inode = 5001, .listed = true } };
+        struct look look = { .keys = keys, .n = 2, .lds = true, .admin_answered = true, .lds_answered = true, .listeners_known = true };
+        uint64_t next;
+
+        script_ask(w, 10, 0, 0);
+        script_ask(w, 11, 0, 1);
+        script_say(w, 20, 0, HR_DRAIN_LISTENERS);
+        script_feed(w, 100, (struct succession_input){ .event = ON_LOOK, .epoch = 0, .look = &look });
+        script_exit(w, 20000, 0, CLD_KILLED, 9);
+        next = w->s.wanted;
+        script_ask(w, 20010, next, 0);
+        script_say(w, 20020, next, HR_DRAIN_LISTENERS);
+        w->text_bytes = 0;
+        script_ask(w, 20030, next, 1); /* its control plane has just named it: the look that began before has only key 0 */
+        look.n = 1;
+        script_feed(w, 20040, (struct succession_input){ .event = ON_LOOK, .epoch = next, .look = &look });
+        look.n = 2;
+        keys[1].inode = 0; /* and now it waits for its routes */
+        keys[1].listed = false;
+        look.warming = true;
+        script_feed(w, 20050, (struct succession_input){ .event = ON_LOOK, .epoch = next, .look = &look });
+        keys[1].inode = 5001;
+        keys[1].listed = true;
+        look.warming = false;
+        script_feed(w, 20060, (struct succession_input){ .event = ON_LOOK, .epoch = next, .look = &look });
+        cr_assert(script_expect(w, "  20030 PassListenSocket take pass:1\n"
+                                   "  20040 look             (not-accepting)\n"
+                                   "  20041 clock            look:1\n"
+                                   "  20050 look             (not-accepting)\n"
+                                   "  20052 clock            look:1\n"
+                                   "  20060 look             (accepted gap=60) forget:0\n"));
+}
+
 Test(succession, a_failed_look_at_one_that_serves_is_repeated_until_it_succeeds_and_then_no_more)
 {
         struct script *w = script_begin(usual());

@@ -119,6 +119,7 @@ Test(stop, during_the_stop_delay_it_goes_on_accepting_but_is_not_ready)
         script_run(w, 15050);
         cr_assert(script_expect(w, "  10000 stop             (asked 1)\n"
                                    "  11000 PassListenSocket take pass-nothing\n"
+                                   "  11020 clock            watch-listeners:0\n"
                                    "  15000 clock            fail-health:0 drain-listeners:0 sample:0 (draining) silence:0 close:0\n"));
 }
 

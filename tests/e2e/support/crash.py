@@ -14,6 +14,8 @@ from .instance import WAIT_S, memory_kib, open_descriptors, segments, wait_until
 # A generation that has served for a second is replaced at once, and tokens are no matter.
 MANY = ("--retry-tokens", "1000", "--stable", "1s")
 STABLE_S = 1.0
+# The same, however short it served.
+AT_ONCE = ("--retry-tokens", "1000", "--stable", "0s")
 
 
 def tell(what, *loads, **more):
