@@ -2,12 +2,13 @@
 /* See admin.h. */
 #include "agent/admin.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <ev.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "agent/late.h"
 
 struct admin {
         struct ev_loop *loop;
@@ -158,6 +159,8 @@ static int set_up(struct admin *a)
 {
         if (a->multi)
                 return 0;
+        if (late_curl() < 0)
+                return -ELIBACC;
         if (curl_global_init(CURL_GLOBAL_NOTHING) != CURLE_OK) /* no TLS: the admin is a Unix socket */
                 return -ENOMEM;
         a->multi = curl_multi_init();
@@ -171,6 +174,11 @@ static int set_up(struct admin *a)
         (void)curl_multi_setopt(a->multi, CURLMOPT_TIMERDATA, a);
         (void)curl_multi_setopt(a->multi, CURLMOPT_MAXCONNECTS, 4L);
         return 0;
+}
+
+int admin_prepare(struct admin *a)
+{
+        return a ? set_up(a) : -ENOMEM;
 }
 
 static size_t on_body(char *bytes, size_t one, size_t n, void *userdata)
@@ -196,9 +204,10 @@ int admin_request(struct admin *a, const char *unix_path, const char *method, co
 {
         struct admin_request *r;
         char url[1024];
+        int ready = a ? set_up(a) : -ENOMEM;
 
-        if (!a || set_up(a) < 0)
-                return -ENOMEM;
+        if (ready < 0)
+                return ready;
         r = calloc(1, sizeof(*r));
         if (!r)
                 return -ENOMEM;

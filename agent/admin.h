@@ -8,15 +8,18 @@ struct admin;
 struct admin_request;
 struct ev_loop;
 
-/** admin_new() - libcurl itself is set up with the first request, so that starting costs nothing. Return: NULL if out of memory */
+/** admin_new() - costs nothing: libcurl is loaded by the first request or admin_prepare(). Return: NULL if out of memory */
 struct admin *admin_new(struct ev_loop *loop);
+
+/** admin_prepare() - load libcurl now, while there is time, so that the first request need not. Return: as admin_request() */
+int admin_prepare(struct admin *a);
 
 /**
  * admin_request() - one request
  * @done:  called once, from the loop, never from here: @status is that of HTTP or -errno; @body is its for the call only.
  *         The request is gone when it returns. Not called after admin_cancel()
  *
- * Return: 0; -ENOMEM.
+ * Return: 0; -ENOMEM; -ELIBACC: libcurl cannot be loaded.
  */
 int admin_request(struct admin *a, const char *unix_path, const char *method, const char *path, int timeout_ms, size_t max_bytes,
                   void (*done)(void *userdata, int status, const char *body, size_t n), void *userdata,

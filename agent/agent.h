@@ -36,7 +36,7 @@ struct proc {
         int pidfd;
         int parent_fd, child_fd, udp_fd; /* -1: none */
         int binary_fd;        /* O_PATH: the executable as it was when its content was taken from disk; -1: none */
-        ev_io parent_io, child_io;
+        ev_io parent_io, child_io, udp_io;
         struct sockaddr_un replies_to; /* the child-role name of the proxy */
         struct hr_child child;
         bool child_used;      /* we have asked; else the queue may hold answers to an agent before us */
@@ -121,9 +121,6 @@ void look_read(struct proc *p); /* replies may have come */
 void look_watch_listeners(struct proc *p);
 void look_sample(struct proc *p);
 void look_order(struct proc *p, const char *path); /* POST without caring for the answer */
-
-/* plain.c */
-int plain_run(struct agent *a); /* the proxy once, as it is; blocks until it has ended. Return: its exit status */
 
 /* start.c */
 void start_clean(struct agent *a); /* nobody runs any more: remove what only a living instance needs */

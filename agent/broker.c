@@ -80,6 +80,18 @@ static void on_reply_readable(struct ev_loop *loop, ev_io *w, int revents)
         look_read(w->data);
 }
 
+/*
+ * A draining Envoy passes packets of new UDP sessions on to its successor, and blocks its main thread when nobody reads them.
+ * There is none to give them to.
+ */
+static void on_forwarded(struct ev_loop *loop, ev_io *w, int revents)
+{
+        (void)loop;
+        (void)revents;
+        for (int i = 0; i < REQUESTS_A_ROUND && hr_take(w->fd) == 0; i++)
+                ;
+}
+
 void proc_open(struct agent *a, uint64_t epoch, uint64_t base_id, int parent_fd, int child_fd, int udp_fd)
 {
         struct proc *p = agent_proc(a, epoch);
@@ -104,6 +116,7 @@ void proc_open(struct agent *a, uint64_t epoch, uint64_t base_id, int parent_fd,
         hr_child_init(&p->child, child_fd, &envoy);
         ev_io_init(&p->parent_io, on_request_readable, parent_fd, EV_READ);
         ev_io_init(&p->child_io, on_reply_readable, child_fd, EV_READ);
+        ev_io_init(&p->udp_io, on_forwarded, udp_fd, EV_READ);
         p->parent_io.data = p;
         p->child_io.data = p;
 }
@@ -114,6 +127,8 @@ void proc_listen(struct proc *p)
                 return;
         ev_io_start(p->agent->loop, &p->parent_io);
         ev_io_start(p->agent->loop, &p->child_io);
+        if (p->udp_fd >= 0)
+                ev_io_start(p->agent->loop, &p->udp_io);
 }
 
 void proc_close(struct proc *p)
@@ -127,6 +142,7 @@ void proc_close(struct proc *p)
         if (p->parent_fd >= 0) {
                 ev_io_stop(p->agent->loop, &p->parent_io);
                 ev_io_stop(p->agent->loop, &p->child_io);
+                ev_io_stop(p->agent->loop, &p->udp_io);
                 hr_child_done(&p->child);
         }
         close_fd(&p->parent_fd);
@@ -196,17 +212,24 @@ void proc_drain_listeners(struct proc *p)
                           F_STR("error", r == HR_NO_PEER ? "the proxy is gone" : strerror(-r)));
 }
 
+/* Nothing that it asked lies before us. To be looked at last: who blocks for an answer has sent its request before. */
+static bool nothing_asked(const struct proc *p)
+{
+        struct hr_message m;
+        struct sockaddr_un peer;
+
+        return hr_peek(p->parent_fd, &m, &peer) == HR_NOTHING;
+}
+
 /*
  * Does the proxy's main thread wait for an answer? It blocks in recvmsg() for nothing else. The kernel says "running" for
  * a thread that has been woken and has not run yet, so an answer that was sent just now is not taken for a missing one.
  */
 bool proc_waits_for_reply(const struct proc *p)
 {
-        struct hr_message m;
-        struct sockaddr_un peer;
         char path[64], text[128];
 
-        if (p->parent_fd < 0 || p->pid <= 0 || hr_peek(p->parent_fd, &m, &peer) != HR_NOTHING)
+        if (p->parent_fd < 0 || p->pid <= 0 || !nothing_asked(p))
                 return false;
         (void)snprintf(path, sizeof(path), "/proc/%d/syscall", p->pid);
         for (int tries = 0; tries < 50; tries++) {
@@ -214,23 +237,22 @@ bool proc_waits_for_reply(const struct proc *p)
                 ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 
                 if (n <= 0)
-                        return true; /* not allowed to look: an answer too many is the lesser risk than a hang */
+                        return nothing_asked(p); /* not allowed to look: an answer too many is the lesser risk than a hang */
                 text[n] = '\0';
                 if (strncmp(text, "running", 7) != 0)
-                        return strtol(text, NULL, 10) == SYS_recvmsg;
+                        return strtol(text, NULL, 10) == SYS_recvmsg && nothing_asked(p);
                 (void)nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
         }
         return false;
 }
 
+/* For a second without a break. Only asked when nobody knows of an answer that is owed. */
 bool proc_hangs(const struct proc *p)
 {
-        enum { TIMES = 20, PAUSE_NS = 50 * 1000000 };
-
-        for (int i = 0; i < TIMES; i++) {
+        for (int i = 0; i < 20; i++) {
                 if (!proc_waits_for_reply(p))
                         return false;
-                (void)nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
+                (void)nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
         }
         return true;
 }

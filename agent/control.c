@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <ev.h>
 #include <inttypes.h>
-#include <microhttpd.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,10 +16,13 @@
 #include "agent/cleanup.h"
 #include "agent/clock.h"
 #include "agent/events.h"
+#include "agent/late.h"
 #include "agent/log.h"
 
 enum { SERVERS_MAX = 16, CONNECTIONS_MAX = 256, STATUS_CONNECTIONS_MAX = 1024, BODY_BYTES_MAX = 64 * 1024, IDLE_S = 30, PAGE_BYTES = 16 * 1024,
        SAMPLE_WAIT_MS = 500 };
+
+#define WAIT_MS_MAX (INT64_C(10) * 366 * 24 * 3600 * 1000)
 
 struct server {
         struct control *control;
@@ -194,11 +196,23 @@ static void unlink_request(struct request *r)
         r->next = NULL;
 }
 
-static int64_t argument(struct MHD_Connection *c, const char *name, int64_t standard)
+/* A whole number from 0 to @most. Return: false: it is there, but is none */
+static bool argument(struct MHD_Connection *c, const char *name, int64_t standard, int64_t most, int64_t *ret)
 {
         const char *text = MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, name);
+        char *end;
 
-        return text ? strtoll(text, NULL, 10) : standard;
+        *ret = standard;
+        if (!text)
+                return true;
+        errno = 0;
+        *ret = strtoll(text, &end, 10);
+        return *text >= '0' && *text <= '9' && !*end && !errno && *ret <= most;
+}
+
+static enum MHD_Result bad_argument(struct request *r, const char *name)
+{
+        return answer_error(r->connection, 400, "bad argument", name);
 }
 
 /* An epoch that serves, or did and was followed by a later one. */
@@ -258,10 +272,18 @@ static enum MHD_Result get_wait(struct request *r)
         if (r->control->closing)
                 return answer_error(r->connection, 503, "ending", "the instance is ending");
         if (!r->waits) {
+                int64_t ready, epoch, timeout_ms;
+
+                if (!argument(r->connection, "ready", 0, 1, &ready))
+                        return bad_argument(r, "ready: 0 or 1");
+                if (!argument(r->connection, "epoch", 0, INT64_MAX, &epoch))
+                        return bad_argument(r, "epoch: a number");
+                if (!argument(r->connection, "timeout_ms", 60000, WAIT_MS_MAX, &timeout_ms))
+                        return bad_argument(r, "timeout_ms: milliseconds, up to ten years");
                 r->waits = true;
-                r->for_ready = argument(r->connection, "ready", 0) != 0;
-                r->for_epoch = (uint64_t)argument(r->connection, "epoch", 0);
-                r->until = mono_after_ms(clock_now(), argument(r->connection, "timeout_ms", 60000));
+                r->for_ready = ready;
+                r->for_epoch = (uint64_t)epoch;
+                r->until = mono_after_ms(clock_now(), timeout_ms);
         }
         if (come_true(r))
                 return get_status(r);
@@ -302,9 +324,14 @@ static enum MHD_Result get_events(struct request *r)
 {
         struct MHD_Response *response;
         enum MHD_Result ok;
+        int64_t after, follow;
 
-        r->after = (uint64_t)argument(r->connection, "after", 0);
-        r->follows = argument(r->connection, "follow", 0) != 0;
+        if (!argument(r->connection, "after", 0, INT64_MAX, &after))
+                return bad_argument(r, "after: the number of an event");
+        if (!argument(r->connection, "follow", 0, 1, &follow))
+                return bad_argument(r, "follow: 0 or 1");
+        r->after = (uint64_t)after;
+        r->follows = follow;
         r->until = MONO_NEVER;
         if (r->after + 1 < events_first())
                 r->after = events_first() - 1;
@@ -340,7 +367,11 @@ static enum MHD_Result post_stop(struct request *r)
 
 static enum MHD_Result post_drain(struct request *r)
 {
-        return post(r, argument(r->connection, "undo", 0) ? CONTROL_DRAIN_UNDO : CONTROL_DRAIN);
+        int64_t undo;
+
+        if (!argument(r->connection, "undo", 0, 1, &undo))
+                return bad_argument(r, "undo: 0 or 1");
+        return post(r, undo ? CONTROL_DRAIN_UNDO : CONTROL_DRAIN);
 }
 
 static enum MHD_Result post_upgrade(struct request *r)
@@ -571,8 +602,11 @@ void control_changed(struct control *c)
 
 int control_new(struct ev_loop *loop, const struct control_ops *ops, struct control **ret)
 {
-        struct control *c = calloc(1, sizeof(*c));
+        struct control *c;
 
+        if (late_mhd() < 0)
+                return -ELIBACC;
+        c = calloc(1, sizeof(*c));
         if (!c)
                 return -ENOMEM;
         c->loop = loop;

@@ -26,7 +26,8 @@ enum effect_kind {
         DO_DRAIN_LISTENERS,  /* epoch: as its successor would */
         DO_SAMPLE,           /* epoch: what is in flight */
         DO_VALIDATE,         /* epoch: ask the proxy what it has against its config */
-        DO_WATCH_CONTENT,    /* value: 1 tell when the content on disk changes, 0 no longer */
+        DO_WATCH_CONTENT,    /* value: tell when the content on disk 1 differs from the snapshot of epoch,
+                                2 changes from now on; 0 no longer */
         DO_REPORT,           /* epoch; value: enum report_kind; arg */
         DO_END,              /* value: exit status */
 };
@@ -47,6 +48,7 @@ enum report_kind {
         REPORT_DRAINED,        /* nothing in flight */
         REPORT_DRAIN_OVERRUN,
         REPORT_KILLED,         /* SIGKILL at a deadline */
+        REPORT_HUNG,           /* it waits for an answer that nobody knows any more */
         REPORT_CREATE_FAILURES, /* arg: listeners that the proxy could not create at its first start */
         REPORT_NOT_ACCEPTING,  /* arg: enum look_lack */
         REPORT_CONTENT_CHANGED,

@@ -4,7 +4,8 @@
 
 #include <signal.h>
 
-enum { LOOK_FIRST_MS = 1, LOOK_SLOWEST_MS = 250 };
+/* A look that brings no answer, for want of memory say, is asked for again after LOOK_LOST_MS; an answer comes far earlier. */
+enum { LOOK_FIRST_MS = 1, LOOK_SLOWEST_MS = 250, LOOK_LOST_MS = 10000 };
 
 void epoch_init(struct epoch *e, uint64_t number, uint64_t copy_of, uint64_t origin)
 {
@@ -74,6 +75,7 @@ static void term(struct epoch *e, const struct epoch_limits *l, struct mono now,
 static void kill_now(struct epoch *e, const struct epoch_limits *l, struct mono now, struct effects *out)
 {
         act(e, out, DO_SIGNAL, SIGKILL);
+        e->kill_by = mono_min(e->kill_by, now); /* so that a new agent repeats this signal and not a lesser one */
         enter(e, EPOCH_STOPPING, mono_after_ms(now, l->kill_ms));
 }
 
@@ -95,6 +97,12 @@ static void drain(struct epoch *e, const struct epoch_limits *l, struct mono ter
         effects_report(out, e->number, REPORT_DRAINING, 0);
         enter(e, EPOCH_DRAINING, term_by);
         e->next_sample = mono_after_ms(now, l->sample_ms);
+}
+
+void epoch_look(struct epoch *e, struct mono now, struct effects *out)
+{
+        act(e, out, DO_LOOK, 0);
+        e->next_look = mono_after_ms(now, LOOK_LOST_MS);
 }
 
 static void look_again(struct epoch *e, struct mono now)
@@ -130,7 +138,7 @@ static void step_starting(struct epoch *e, const struct epoch_limits *l, const s
                         return;
                 e->up = now;
                 e->look_ms = LOOK_FIRST_MS;
-                act(e, out, DO_LOOK, 0);
+                epoch_look(e, now, out);
                 return;
         case ON_LOOKED:
                 if (in->lack != LACK_NOTHING) {
@@ -162,10 +170,8 @@ static void step_starting(struct epoch *e, const struct epoch_limits *l, const s
                 gone(e);
                 return;
         case ON_TIME:
-                if (!mono_before(now, e->next_look)) {
-                        e->next_look = MONO_NEVER;
-                        act(e, out, DO_LOOK, 0);
-                }
+                if (!mono_before(now, e->next_look))
+                        epoch_look(e, now, out);
                 if (!mono_before(now, e->deadline)) { /* nothing else serves: killing it would help nobody */
                         e->deadline = MONO_NEVER;
                         effects_report(out, e->number, REPORT_READY_LATE, mono_is_never(e->up) ? LACK_DRAIN_LISTENERS
@@ -195,7 +201,7 @@ static void step_serving(struct epoch *e, const struct epoch_limits *l, const st
                 return;
         case ON_TIME:
                 if (!mono_before(now, e->next_look)) {
-                        e->next_look = MONO_NEVER;
+                        e->next_look = mono_after_ms(now, LOOK_LOST_MS);
                         act(e, out, DO_WATCH_LISTENERS, 0);
                 }
                 return;

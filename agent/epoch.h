@@ -31,7 +31,13 @@ enum epoch_event {
 };
 
 /* The last request taken from its queue that asks for an answer: a new agent may have to give it. */
-enum owed_kind { OWED_NOTHING, OWED_SHUTDOWN_ADMIN, OWED_PASS, OWED_STATS, OWED_UNRECOGNIZED };
+enum owed_kind {
+        OWED_NOTHING = HR_OWES_NOTHING,
+        OWED_SHUTDOWN_ADMIN = HR_OWES_SHUTDOWN_ADMIN,
+        OWED_PASS = HR_OWES_PASS,
+        OWED_STATS = HR_OWES_STATS,
+        OWED_UNRECOGNIZED = HR_OWES_UNRECOGNIZED,
+};
 
 struct epoch_limits {
         bool protocol;          /* it speaks hot restart; else it serves from its launch and ends by SIGTERM alone */
@@ -84,6 +90,8 @@ struct epoch_input {
 void epoch_init(struct epoch *e, uint64_t number, uint64_t copy_of, uint64_t origin);
 void epoch_step(struct epoch *e, const struct epoch_limits *l, const struct epoch_input *in, struct mono now,
                 struct effects *out);
+/** epoch_look() - asks for a look, and for another one should no answer come */
+void epoch_look(struct epoch *e, struct mono now, struct effects *out);
 struct mono epoch_next(const struct epoch *e); /* when it next wants ON_TIME */
 bool epoch_alive(const struct epoch *e);       /* launched and not gone */
 const char *epoch_state_name(uint32_t state);

@@ -221,13 +221,51 @@ void escrow_terminated(struct escrow *e, uint64_t epoch, struct effects *out)
                         close_key(e, i, out);
 }
 
+static void silence_key(struct escrow *e, uint32_t i, struct effects *out)
+{
+        if (!e->keys[i].inode || hr_key_is_udp(&e->keys[i].key))
+                return;
+        effects_add(out, (struct effect){ .kind = DO_SILENCE, .key = i });
+        e->keys[i].silenced = true;
+}
+
+static bool accepted_by(const struct escrow_key *k, uint64_t epoch)
+{
+        return epoch != NO_EPOCH && k->asked_by == epoch && k->harvested && (!k->passed || k->queue_moved);
+}
+
 void escrow_silence_all(struct escrow *e, struct effects *out)
+{
+        for (uint32_t i = 0; i < e->n; i++)
+                silence_key(e, i, out);
+}
+
+void escrow_silence_idle(struct escrow *e, uint64_t epoch, struct effects *out)
+{
+        for (uint32_t i = 0; i < e->n; i++)
+                if (!accepted_by(&e->keys[i], epoch))
+                        silence_key(e, i, out);
+}
+
+void escrow_revive_accepted(struct escrow *e, uint64_t epoch, struct effects *out)
+{
+        for (uint32_t i = 0; i < e->n; i++) {
+                if (!e->keys[i].silenced || !accepted_by(&e->keys[i], epoch))
+                        continue;
+                effects_add(out, (struct effect){ .kind = DO_REVIVE, .key = i });
+                e->keys[i].silenced = false;
+        }
+}
+
+void escrow_repeat(const struct escrow *e, bool revive, struct effects *out)
 {
         for (uint32_t i = 0; i < e->n; i++) {
                 if (!e->keys[i].inode || hr_key_is_udp(&e->keys[i].key))
                         continue;
-                effects_add(out, (struct effect){ .kind = DO_SILENCE, .key = i });
-                e->keys[i].silenced = true;
+                if (e->keys[i].silenced)
+                        effects_add(out, (struct effect){ .kind = DO_SILENCE, .key = i });
+                else if (revive)
+                        effects_add(out, (struct effect){ .kind = DO_REVIVE, .key = i });
         }
 }
 

@@ -115,10 +115,22 @@ void escrow_settle(struct escrow *e, uint64_t epoch, const struct look *look, st
 void escrow_terminated(struct escrow *e, uint64_t epoch, struct effects *out);
 
 void escrow_silence_all(struct escrow *e, struct effects *out);
+
+/** escrow_silence_idle() - as escrow_silence_all(), but leaves what this epoch was seen to accept from (NO_EPOCH: none) */
+void escrow_silence_idle(struct escrow *e, uint64_t epoch, struct effects *out);
+
+/** escrow_revive_accepted() - what this epoch accepts from need not be silent until it accepts everywhere */
+void escrow_revive_accepted(struct escrow *e, uint64_t epoch, struct effects *out);
 void escrow_close_all(struct escrow *e, struct effects *out);
 bool escrow_holds_any(const struct escrow *e);
 bool escrow_holds_udp(const struct escrow *e);
 bool escrow_any_silenced(const struct escrow *e);
+
+/**
+ * escrow_repeat() - a new agent: what was silenced or revived may not have been
+ * @revive:  something was silenced in this outage
+ */
+void escrow_repeat(const struct escrow *e, bool revive, struct effects *out);
 
 /** escrow_queues() - DrainListeners came: remember the accept queues as they are now */
 void escrow_queues(struct escrow *e, uint64_t epoch, const struct look_key *keys, size_t n);

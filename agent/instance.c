@@ -3,8 +3,8 @@
 #include "agent/instance.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +30,18 @@ static void add(struct instance_candidates *c, const char *base, const char *mid
                 c->n++;
 }
 
+/* systemd lists all that the unit asks for, with colons: ours is the first. */
+static void add_runtime_directory(struct instance_candidates *c, const char *list)
+{
+        char first[INSTANCE_PATH_BYTES];
+        size_t n = list ? strcspn(list, ":") : 0;
+
+        if (n >= sizeof(first))
+                return;
+        (void)snprintf(first, sizeof(first), "%.*s", (int)n, list ? list : "");
+        add(c, first, "", "");
+}
+
 void instance_candidates(const char *run_dir, const char *name, struct instance_candidates *ret)
 {
         char tmp[64];
@@ -48,7 +60,7 @@ void instance_candidates(const char *run_dir, const char *name, struct instance_
                 ret->explicit_first = 1;
                 return;
         }
-        add(ret, getenv("RUNTIME_DIRECTORY"), "", "");
+        add_runtime_directory(ret, getenv("RUNTIME_DIRECTORY"));
         add(ret, "/run", "/baton/", name);
         add(ret, getenv("XDG_RUNTIME_DIR"), "/baton/", name);
         (void)snprintf(tmp, sizeof(tmp), "/tmp/baton-%u/", (unsigned)geteuid());
@@ -115,38 +127,56 @@ static int try_one(const char *path, int *ret_lock)
         return 0;
 }
 
+static int too_long(const char *path, struct instance_error *e)
+{
+        (void)snprintf(e->text, sizeof(e->text),
+                       "run directory %.160s has %zu characters: at most %d leave room for the proxy's socket names; use a shorter one", path,
+                       strlen(path), RUN_DIR_MAX);
+        return INSTANCE_E_USAGE;
+}
+
+/* Envoy and our clients may have another working directory, so only a whole path will do; its own spelling if that fits. */
+static int whole_path(const char *path, char *ret_dir, size_t size, struct instance_error *e)
+{
+        char real[PATH_MAX];
+
+        if (!realpath(path, real)) {
+                (void)snprintf(e->text, sizeof(e->text), "run directory %s cannot be used: %s", path, strerror(errno));
+                return INSTANCE_E_NONE;
+        }
+        if (strlen(real) <= RUN_DIR_MAX)
+                path = real;
+        else if (*path != '/')
+                return too_long(real, e);
+        (void)snprintf(ret_dir, size, "%s", path);
+        return 0;
+}
+
 int instance_create_and_lock(const char *run_dir, const char *name, char *ret_dir, size_t size, int *ret_lock,
                              struct instance_error *reterr)
 {
+        const char *given = run_dir && *run_dir ? run_dir : getenv("BATON_RUN_DIR");
         struct instance_candidates c;
-        char real[4096];
         int r = -ENOENT;
 
+        if (given && strlen(given) > RUN_DIR_MAX)
+                return too_long(given, reterr);
         instance_candidates(run_dir, name, &c);
         (void)snprintf(reterr->text, sizeof(reterr->text), "no run directory can be used; give one with --run-dir");
         for (size_t i = 0; i < c.n; i++) {
-                bool fits = strlen(c.paths[i]) <= RUN_DIR_MAX;
+                CLEANUP(close_fd) int lock = -1;
 
-                if (!fits && c.explicit_first) {
-                        (void)snprintf(reterr->text, sizeof(reterr->text),
-                                       "run directory %s has %zu characters: at most %d leave room for the proxy's socket names; use a shorter one",
-                                       c.paths[i], strlen(c.paths[i]), RUN_DIR_MAX);
-                        return INSTANCE_E_USAGE;
-                }
-                r = fits ? try_one(c.paths[i], ret_lock) : -ENAMETOOLONG;
+                r = strlen(c.paths[i]) <= RUN_DIR_MAX ? try_one(c.paths[i], &lock) : -ENAMETOOLONG;
                 if (r == INSTANCE_E_TAKEN) {
                         (void)snprintf(reterr->text, sizeof(reterr->text),
                                        "run directory %s belongs to a running instance; stop it, or use another --name or --run-dir", c.paths[i]);
                         return r;
                 }
                 if (r == 0) {
-                        /* Envoy and our clients may have another working directory. */
-                        const char *path = realpath(c.paths[i], real) ? real : c.paths[i];
-
-                        if (strlen(path) > RUN_DIR_MAX && c.paths[i][0] == '/')
-                                path = c.paths[i];
-                        (void)snprintf(ret_dir, size, "%s", path);
-                        return 0;
+                        r = whole_path(c.paths[i], ret_dir, size, reterr);
+                        if (r == 0)
+                                *ret_lock = TAKE_FD(lock);
+                        return r;
                 }
                 if (c.explicit_first)
                         (void)snprintf(reterr->text, sizeof(reterr->text), "run directory %s cannot be used: %s", c.paths[i], strerror(-r));

@@ -38,5 +38,6 @@ int instance_create_and_lock(const char *run_dir, const char *name, char *ret_di
 /** instance_of_lock() - the path of a lock descriptor. Return: 0; -errno */
 int instance_of_lock(int lock_fd, char *ret_dir, size_t size);
 
-/** instance_connect() - the control socket of the first instance that answers. Return: 0; INSTANCE_E_NONE with all that was tried */
+/** instance_find() - the run directory whose control socket may be connected to, the first in order.
+ * Return: 0; INSTANCE_E_NONE with all that was tried */
 int instance_find(const char *run_dir, const char *name, char *ret_dir, size_t size, struct instance_error *reterr);

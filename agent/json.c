@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* See json.h. */
 #define JSMN_STATIC
-#define JSMN_STRICT
 #define JSMN_PARENT_LINKS
 #include <jsmn.h>
 
@@ -34,36 +33,33 @@ static void locate(const char *text, size_t at, struct json_error *ret, const ch
         (void)snprintf(ret->text, sizeof(ret->text), "%s", what);
 }
 
-static bool only_space(const char *p, const char *end)
-{
-        while (p < end && (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r'))
-                p++;
-        return p == end;
-}
-
 int json_parse(const char *text, size_t n, struct json *ret, struct json_error *reterr)
 {
+        const char *wrong;
         jsmn_parser p;
         jsmntok_t *tokens;
+        size_t at = 0;
         int count;
 
-        if (n > JSON_BYTES_MAX)
+        if (n > JSON_BYTES_MAX) {
+                locate(text, 0, reterr, "it is too large");
                 return -EFBIG;
-        jsmn_init(&p);
-        count = jsmn_parse(&p, text, n, NULL, 0);
-        if (count <= 0) {
-                locate(text, p.pos < n ? p.pos : n, reterr, count == JSMN_ERROR_PART || count == 0 ? "it ends too early" : "not JSON");
+        }
+        wrong = json_check(text, n, &at);
+        if (wrong) {
+                locate(text, at, reterr, wrong);
                 return -EBADMSG;
         }
-        tokens = calloc((size_t)count, sizeof(*tokens));
-        if (!tokens)
-                return -ENOMEM;
         jsmn_init(&p);
-        count = jsmn_parse(&p, text, n, tokens, (unsigned)count);
-        if (count <= 0 || !only_space(text + tokens[0].end + (tokens[0].type == JSMN_STRING), text + n)) {
-                locate(text, count <= 0 ? p.pos : (size_t)tokens[0].end, reterr, "something stands behind the value");
+        count = jsmn_parse(&p, text, n, NULL, 0);
+        tokens = count > 0 ? calloc((size_t)count, sizeof(*tokens)) : NULL;
+        jsmn_init(&p);
+        if (tokens)
+                count = jsmn_parse(&p, text, n, tokens, (unsigned)count);
+        if (!tokens || count <= 0) { /* the check lets nothing through that jsmn does not understand */
+                locate(text, 0, reterr, count > 0 ? "out of memory" : "not JSON");
                 free(tokens);
-                return -EBADMSG;
+                return count > 0 ? -ENOMEM : -EBADMSG;
         }
         *ret = (struct json){ .text = text, .n = n, .tokens = tokens, .n_tokens = count };
         return 0;

@@ -16,7 +16,7 @@ typedef int json_node; /* index of a token */
 #define JSON_ROOT 0
 #define JSON_NONE (-1) /* not there; every accessor takes it and finds nothing in it */
 
-enum { JSON_BYTES_MAX = 64 * 1024 * 1024, JSON_E_TYPE = 1 };
+enum { JSON_BYTES_MAX = 64 * 1024 * 1024, JSON_DEPTH_MAX = 128, JSON_E_TYPE = 1 };
 
 struct json {
         const char *text; /* the caller's: must stay as long as the document */
@@ -30,9 +30,12 @@ struct json_error {
         char text[96];
 };
 
+/** json_check() - Return: NULL: it is JSON; else what is wrong at *@ret_at. A static text */
+const char *json_check(const char *text, size_t n, size_t *ret_at);
+
 /**
- * json_parse() - strict: one value, nothing after it
- * Return: 0: json_done() it; -EBADMSG: @reterr says where; -EFBIG; -ENOMEM.
+ * json_parse() - strict: what json_check() says is JSON, and nothing else
+ * Return: 0: json_done() it; -EBADMSG, -EFBIG, -ENOMEM: @reterr says what and where.
  */
 int json_parse(const char *text, size_t n, struct json *ret, struct json_error *reterr);
 void json_done(struct json *j);

@@ -319,11 +319,6 @@ static int seal(const struct kit_maker *m, char *const *argv, const char *binary
         return launch_seal(&l, ret_fd);
 }
 
-int kit_plain_record(const struct kit_maker *m, int *ret_fd)
-{
-        return seal(m, m->args->all, "", "", LAUNCH_DEATH_SIGNAL, ret_fd);
-}
-
 static int make_record(const struct kit_maker *m, uint64_t epoch, bool udp, const char *binary, struct kit *k)
 {
         CLEANUP(free_strv) char **argv = NULL;

@@ -56,9 +56,6 @@ void kit_done(struct kit *k); /* closes what is open */
 /** kit_validate_record() - a launch record for `PROXY --mode validate` on the snapshot of an epoch. Return: 0; -errno */
 int kit_validate_record(const struct kit_maker *m, uint64_t epoch, const char *out_name, int *ret_fd);
 
-/** kit_plain_record() - a launch record for the proxy's words exactly as they were given. Return: 0; -errno */
-int kit_plain_record(const struct kit_maker *m, int *ret_fd);
-
 /** kit_forget() - remove names, folder, segment and snapshot of an epoch. Never fails: what is not there is gone. */
 void kit_forget(const char *run_dir, uint64_t epoch);
 

@@ -9,13 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <systemd/sd-journal.h>
 #include <unistd.h>
 
 #include "agent/cleanup.h"
 #include "agent/clock.h"
 #include "agent/events.h"
 #include "agent/json.h"
+#include "agent/late.h"
 #include "agent/options.h"
 
 static struct {
@@ -46,9 +46,10 @@ void log_setup(int64_t format, int64_t level)
 {
         log_state.format = format;
         log_state.level = level;
-        if (!log_state.known)
-                log_state.journal = stderr_is_journal();
-        log_state.known = true;
+        if (!log_state.known) {
+                log_state.known = true; /* first: a missing library is said in the log */
+                log_state.journal = stderr_is_journal() && late_journal() == 0;
+        }
 }
 
 /* A pipe takes up to PIPE_BUF whole or not at all once poll() says it is writable. */

@@ -116,6 +116,8 @@ struct parse {
         const char *file;
         struct options *out;
         struct options_error *error;
+        size_t n_file_text;
+        char file_text[OPTIONS_STRING_BYTES]; /* the values of the file, one behind the other; last: it is not cleared */
 };
 
 const char *options_names(size_t n)
@@ -141,6 +143,14 @@ static int key_index(const char *name)
                 if (strcmp(keys[i].name, name) == 0)
                         return i;
         return -1;
+}
+
+static const char *environment_name(int k, char *buf, size_t size)
+{
+        (void)snprintf(buf, size, "BATON_%s", keys[k].name);
+        for (char *c = buf; *c; c++)
+                *c = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
+        return buf;
 }
 
 static int give(struct parse *p, enum source s, int k, const char *value)
@@ -173,10 +183,12 @@ static int keep(struct parse *p, const char *text, options_string *ret)
 
 static const char *where(const struct parse *p, enum source s, int k, char *buf, size_t size)
 {
+        char name[64];
+
         if (s == FROM_FILE)
-                (void)snprintf(buf, size, "%s:%u: %s", p->file, p->given[s][k].line, keys[k].name);
+                (void)snprintf(buf, size, "%.240s:%u: %s", p->file, p->given[s][k].line, keys[k].name);
         else if (s == FROM_ENVIRONMENT)
-                (void)snprintf(buf, size, "environment: BATON_* for --%s", keys[k].name);
+                (void)snprintf(buf, size, "baton run: %s", environment_name(k, name, sizeof(name)));
         else
                 (void)snprintf(buf, size, "baton run: --%s", keys[k].name);
         return buf;
@@ -204,9 +216,11 @@ static int parse_number(struct parse *p, enum source s, int k, const char *text,
                 if (duration_parse(text, &v) < 0)
                         return complain(p, "%s: '%s' is no duration: use ms, s, min or h, as in 1.5s", where(p, s, k, at, sizeof(at)), text);
         } else {
+                const char *digits = *text == '-' ? text + 1 : text; /* strtoll() would take spaces and a plus */
+
                 errno = 0;
                 v = strtoll(text, &end, 10);
-                if (errno || *end || end == text)
+                if (errno || *end || *digits < '0' || *digits > '9')
                         return complain(p, "%s: '%s' is no whole number", where(p, s, k, at, sizeof(at)), text);
         }
         if (v < key->min)
@@ -249,13 +263,17 @@ static int parse_flag(struct parse *p, enum source s, int k, const char *text, b
 
 static int set_value(struct parse *p, enum source s, int k, const char *text)
 {
-        char *base = (char *)p->out;
+        char *base = (char *)p->out, at[320];
         struct options_list *list;
 
         switch (keys[k].kind) {
         case K_STRING:
+                if (!*text)
+                        return complain(p, "%s: it is empty", where(p, s, k, at, sizeof(at)));
                 return keep(p, text, (options_string *)(void *)(base + keys[k].field));
         case K_LIST:
+                if (!*text)
+                        return complain(p, "%s: it is empty", where(p, s, k, at, sizeof(at)));
                 list = (struct options_list *)(void *)(base + keys[k].field);
                 return keep(p, text, &list->items[list->n++]);
         case K_FLAG:
@@ -333,13 +351,11 @@ static int read_environment(struct parse *p, char **environment)
         char name[64];
 
         for (int k = 0; k < N_KEYS; k++) {
-                size_t n = (size_t)snprintf(name, sizeof(name), "BATON_%s=", keys[k].name);
+                size_t n = strlen(environment_name(k, name, sizeof(name)));
 
-                for (size_t i = 0; i < n; i++)
-                        name[i] = name[i] == '-' ? '_' : (char)toupper((unsigned char)name[i]);
                 for (char **e = environment; *e; e++)
-                        if (strncmp(*e, name, n) == 0) {
-                                int r = give(p, FROM_ENVIRONMENT, k, *e + n);
+                        if (strncmp(*e, name, n) == 0 && (*e)[n] == '=' && (*e)[n + 1]) { /* an empty one is none, as in a shell */
+                                int r = give(p, FROM_ENVIRONMENT, k, *e + n + 1);
 
                                 if (r)
                                         return r;
@@ -348,17 +364,23 @@ static int read_environment(struct parse *p, char **environment)
         return 0;
 }
 
-static int file_value(struct parse *p, const struct json *doc, json_node value, const char **ret)
+/* @k: the option that it is for; -1: a word of the proxy */
+static int file_value(struct parse *p, const struct json *doc, json_node value, int k, const char **ret)
 {
-        char text[8192];
-        char *copy;
+        const char *name = k < 0 ? "proxy" : keys[k].name;
+        char *text = p->file_text + p->n_file_text;
+        int r = json_text(doc, value, text, sizeof(p->file_text) - p->n_file_text);
+        bool flag = k >= 0 && keys[k].kind == K_FLAG;
+        bool word = r == 0 && !json_is_string(doc, value) && (strcmp(text, "true") == 0 || strcmp(text, "false") == 0);
 
-        if (json_text(doc, value, text, sizeof(text)) != 0 || strcmp(text, "null") == 0)
-                return complain(p, "%s:%u: a string, a number, true or false is wanted here", p->file, json_line(doc, value));
-        copy = strdup(text); /* lives as long as the parse: the process either goes on with its struct or ends */
-        if (!copy)
-                return complain(p, "baton run: out of memory");
-        *ret = copy;
+        if (r < 0)
+                return complain(p, "%s:%u: %s: the file says more than %d bytes", p->file, json_line(doc, value), name, OPTIONS_STRING_BYTES);
+        if (flag && !word)
+                return complain(p, "%s:%u: %s: true or false is wanted here", p->file, json_line(doc, value), name);
+        if (r != 0 || (!flag && word) || (!json_is_string(doc, value) && strcmp(text, "null") == 0))
+                return complain(p, "%s:%u: %s: a %s is wanted here", p->file, json_line(doc, value), name, k < 0 ? "word in quotes" : "string or a number");
+        p->n_file_text += strlen(text) + 1;
+        *ret = text;
         return 0;
 }
 
@@ -367,7 +389,7 @@ static int file_proxy(struct parse *p, const struct json *doc, json_node value)
         if (!json_is_array(doc, value) || json_size(doc, value) == 0 || json_size(doc, value) > OPTIONS_PROXY_ARGS_MAX)
                 return complain(p, "%s:%u: proxy: an array of words is wanted here", p->file, json_line(doc, value));
         for (size_t i = 0; i < json_size(doc, value); i++) {
-                int r = file_value(p, doc, json_at(doc, value, i), &p->file_proxy[p->n_file_proxy]);
+                int r = file_value(p, doc, json_at(doc, value, i), -1, &p->file_proxy[p->n_file_proxy]);
 
                 if (r)
                         return r;
@@ -388,19 +410,21 @@ static int file_member(struct parse *p, const struct json *doc, json_node key)
         if (strcmp(name, "proxy") == 0)
                 return p->n_file_proxy ? complain(p, "%s:%u: proxy: stands there twice", p->file, json_line(doc, key)) : file_proxy(p, doc, value);
         k = key_index(name);
-        if (k < 0 || strcmp(name, "config") == 0)
+        if (k < 0)
                 return complain(p, "%s:%u: %s: unknown option", p->file, json_line(doc, key), name);
+        if (strcmp(name, "config") == 0)
+                return complain(p, "%s:%u: config: a file does not name another one", p->file, json_line(doc, key));
         if (p->given[FROM_FILE][k].n)
                 return complain(p, "%s:%u: %s: stands there twice", p->file, json_line(doc, key), name);
         p->given[FROM_FILE][k].line = json_line(doc, key);
         if (!json_is_array(doc, value)) {
-                r = file_value(p, doc, value, &text);
+                r = file_value(p, doc, value, k, &text);
                 return r ? r : give(p, FROM_FILE, k, text);
         }
         if (keys[k].kind != K_LIST)
                 return complain(p, "%s:%u: %s: one value is wanted, not a list", p->file, json_line(doc, key), name);
         for (size_t i = 0; i < json_size(doc, value); i++) {
-                r = file_value(p, doc, json_at(doc, value, i), &text);
+                r = file_value(p, doc, json_at(doc, value, i), k, &text);
                 if (r == 0)
                         r = give(p, FROM_FILE, k, text);
                 if (r)
@@ -556,6 +580,10 @@ static void print_json(const struct parse *p)
                 if (strcmp(keys[k].name, "config") == 0 || (keys[k].kind == K_LIST ? list->n == 0 : !*text))
                         continue;
                 json_key(&w, keys[k].name);
+                if (keys[k].kind == K_FLAG) {
+                        json_bool_value(&w, strcmp(text, "true") == 0);
+                        continue;
+                }
                 if (keys[k].kind != K_LIST) {
                         json_string_value(&w, text);
                         continue;
@@ -565,24 +593,29 @@ static void print_json(const struct parse *p)
                         json_string_value(&w, options_str(p->out, list->items[i]));
                 json_end_array(&w);
         }
-        json_key(&w, "proxy");
-        json_begin_array(&w);
+        if (p->out->n_proxy_args > 0)
+                json_key(&w, "proxy"), json_begin_array(&w);
         for (uint32_t i = 0; i < p->out->n_proxy_args; i++)
                 json_string_value(&w, options_proxy_arg(p->out, i));
-        json_end_array(&w);
+        if (p->out->n_proxy_args > 0)
+                json_end_array(&w);
         json_end_object(&w);
         printf("%s\n", json_writer_text(&w) ? json_writer_text(&w) : "");
 }
 
 /* ---- the whole -------------------------------------------------------------------------------------- */
 
-static int keep_proxy(struct parse *p)
+static int keep_proxy(struct parse *p, bool wanted)
 {
         const char *const *words = p->n_proxy ? p->proxy : p->file_proxy;
         size_t n = p->n_proxy ? p->n_proxy : p->n_file_proxy;
 
+        if (n == 0 && !wanted)
+                return 0;
         if (n == 0)
                 return complain(p, "baton run: no proxy given: baton run [OPTIONS] -- PROXY [ARGS...]; see baton run --help");
+        if (!*words[0])
+                return complain(p, "baton run: the name of the proxy is empty");
         if (n > OPTIONS_PROXY_ARGS_MAX)
                 return complain(p, "baton run: the proxy has more than %d arguments", OPTIONS_PROXY_ARGS_MAX);
         for (size_t i = 0; i < n; i++) {
@@ -617,17 +650,29 @@ static int resolve(struct parse *p)
                 r = keep(p, "default", &o->name);
         if (r == 0 && (strchr(options_str(o, o->name), '/') || *options_str(o, o->name) == '.'))
                 return complain(p, "baton run: --name: '%s' cannot be the name of a folder", options_str(o, o->name));
+        if (r == 0 && strlen(options_str(o, o->name)) > OPTIONS_NAME_MAX)
+                return complain(p, "baton run: --name: at most %d characters leave room for the names of sockets", OPTIONS_NAME_MAX);
         if (o->statuses.n > OPTIONS_STATUS_MAX)
                 return complain(p, "baton run: --status is given more than %d times", OPTIONS_STATUS_MAX);
         if (r == 0 && !*admin)
                 r = keep(p, "bootstrap", &o->admin);
         else if (r == 0 && strcmp(admin, "bootstrap") != 0 && strcmp(admin, "off") != 0)
                 return complain(p, "baton run: --admin: an address is not in this version; use off or bootstrap");
-        if (o->handover == HANDOVER_DETECT)
+        o->handover_detected = o->handover == HANDOVER_DETECT;
+        if (o->handover_detected)
                 o->handover = looks_like_envoy(o) ? HANDOVER_ENVOY : HANDOVER_NONE;
         if (o->handover == HANDOVER_LISTEN_FDS)
                 return complain(p, "baton run: --handover: listen-fds is not in this version");
         return r;
+}
+
+/*
+ * getopt_long() takes any beginning of a name, and the first of several if they are of one kind. What is short for one
+ * option today is short for two tomorrow: only the whole name will do.
+ */
+static bool is_whole_name(const char *word, const char *name)
+{
+        return strcspn(word + 2, "=") == strlen(name);
 }
 
 static int read_command_line(struct parse *p, int argc, char **argv, const char **ret_print, bool *ret_help)
@@ -636,29 +681,38 @@ static int read_command_line(struct parse *p, int argc, char **argv, const char 
         int c, index;
 
         for (int k = 0; k < N_KEYS; k++)
-                longs[k] = (struct option){ keys[k].name, keys[k].argument ? required_argument : no_argument, NULL, 'o' };
+                longs[k] = (struct option){ keys[k].name, keys[k].kind == K_FLAG ? optional_argument : required_argument, NULL, 'o' };
         longs[N_KEYS] = (struct option){ "print-options", optional_argument, NULL, 'p' };
-        longs[N_KEYS + 1] = (struct option){ "help", no_argument, NULL, 'h' };
+        longs[N_KEYS + 1] = (struct option){ "help", no_argument, NULL, 'H' };
         optind = 0;
         opterr = 0;
         while ((c = getopt_long(argc, argv, "+:h", longs, &index)) != -1) {
+                const char *word = argv[optind - (optarg && optarg == argv[optind - 1] ? 2 : 1)]; /* its value may stand behind it */
                 int r = 0;
 
+                if ((c == 'o' || c == 'p' || c == 'H') && !is_whole_name(word, longs[index].name))
+                        return complain(p, "baton run: unknown option %.*s; see baton run --help", (int)strcspn(word, "="), word);
                 switch (c) {
                 case 'o':
                         r = give(p, FROM_COMMAND_LINE, index, optarg ? optarg : "true");
                         break;
                 case 'p':
                         *ret_print = optarg ? optarg : "table";
+                        if (strcmp(*ret_print, "table") != 0 && strcmp(*ret_print, "json") != 0)
+                                r = complain(p, "baton run: --print-options: '%s' is neither table nor json", *ret_print);
                         break;
                 case 'h':
+                case 'H':
                         *ret_help = true;
                         break;
                 case ':':
-                        r = complain(p, "baton run: %s needs a value; see baton run --help", argv[optind - 1]);
+                        r = complain(p, "baton run: %s: its value is missing; see baton run --help", argv[optind - 1]);
                         break;
                 default:
-                        r = complain(p, "baton run: unknown option %s; see baton run --help", argv[optind - 1]);
+                        if (optopt) /* a letter, perhaps in the middle of a word */
+                                r = complain(p, "baton run: unknown option -%c; see baton run --help", optopt);
+                        else
+                                r = complain(p, "baton run: unknown option %.*s; see baton run --help", (int)strcspn(word, "="), word);
                 }
                 if (r)
                         return r;
@@ -677,7 +731,9 @@ int options_parse(int argc, char **argv, char **environment, struct options *ret
         bool help = false;
         int r, k = key_index("config");
 
-        p = (struct parse){ .out = ret, .error = reterr };
+        memset(&p, 0, offsetof(struct parse, file_text));
+        p.out = ret;
+        p.error = reterr;
         r = read_command_line(&p, argc, argv, &print, &help);
         if (r)
                 return r;
@@ -694,7 +750,7 @@ int options_parse(int argc, char **argv, char **environment, struct options *ret
         if (r == 0)
                 r = apply(&p);
         if (r == 0)
-                r = keep_proxy(&p);
+                r = keep_proxy(&p, !print);
         if (r == 0)
                 r = resolve(&p);
         if (r || !print)

@@ -12,6 +12,7 @@
 enum {
         OPTIONS_VERSION = 1,
         OPTIONS_STATUS_MAX = 8,
+        OPTIONS_NAME_MAX = 50, /* behind /tmp/baton-UID/ it still is a short enough run directory */
         OPTIONS_LIST_MAX = 64,
         OPTIONS_PROXY_ARGS_MAX = 1024,
         OPTIONS_STRING_BYTES = 256 * 1024,
@@ -43,6 +44,7 @@ struct options {
         int64_t hang_timeout_ms /* -1: off */, observe_ms, stats_interval_ms;
         int64_t retry_tokens, max_draining /* -1: none */;
         int64_t handover;      /* enum handover, resolved */
+        bool handover_detected;
         int64_t on_exhausted, on_clean_exit, log_format, certs_mode, certs_verify;
         int64_t log_level;     /* LOG_DEBUG... */
         bool drain_time_given; /* else Envoy's --drain-time-s counts */

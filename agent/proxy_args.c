@@ -100,7 +100,7 @@ static int take_rule(struct proxy_args *a, size_t rule, const char *value, const
                 return 0;
         case DRAIN_TIME:
                 a->drain_time_s = strtoll(value, &end, 10);
-                return *end || a->drain_time_s < 0 || a->drain_time_s > 86400 ? refuse(e, "--drain-time-s", "it is no number of seconds up to a day") : 0;
+                return *end || *value < '0' || *value > '9' || a->drain_time_s < 0 || a->drain_time_s > 86400 ? refuse(e, "--drain-time-s", "it is no number of seconds up to a day") : 0;
         case PLAIN:
                 a->plain = true;
                 return 0;
@@ -115,9 +115,17 @@ static int take_rule(struct proxy_args *a, size_t rule, const char *value, const
         return 0;
 }
 
+void proxy_args_done(struct proxy_args *a)
+{
+        free(a->all); /* the words are the caller's */
+        free(a->kept);
+        free(a->program);
+        *a = (struct proxy_args){ .drain_time_s = -1 };
+}
+
 int proxy_args_read(const char *const *argv, size_t n, bool envoy, struct proxy_args *ret, struct proxy_args_error *reterr)
 {
-        struct proxy_args a = { .drain_time_s = -1 };
+        CLEANUP(proxy_args_done) struct proxy_args a = { .drain_time_s = -1 };
         size_t n_kept = 0;
         bool options = false;
 
@@ -147,6 +155,7 @@ int proxy_args_read(const char *const *argv, size_t n, bool envoy, struct proxy_
                         return r;
         }
         *ret = a;
+        a = (struct proxy_args){ 0 };
         return 0;
 }
 

@@ -30,11 +30,14 @@ struct proxy_args_error {
 enum { PROXY_ARGS_E_REFUSED = 1 };
 
 /**
- * proxy_args_read() - once at the start; nothing is freed
+ * proxy_args_read() - once at the start
+ * @argv:   the words stay the caller's, and must outlive @ret
  * @envoy:  it is an Envoy; else every word is passed on
- * Return: 0; PROXY_ARGS_E_REFUSED: an argument that baton must set itself, @reterr says why.
+ * Return: 0: proxy_args_done() it; PROXY_ARGS_E_REFUSED: an argument that baton must set itself, @reterr says why; -ENOMEM.
  */
 int proxy_args_read(const char *const *argv, size_t n, bool envoy, struct proxy_args *ret, struct proxy_args_error *reterr);
+
+void proxy_args_done(struct proxy_args *a);
 
 struct launch_params {
         uint64_t epoch, base_id;

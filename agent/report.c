@@ -18,6 +18,7 @@ static const char *const report_names[] = {
         [REPORT_DRAINED] = "epoch.drained",
         [REPORT_DRAIN_OVERRUN] = "epoch.drain-overrun",
         [REPORT_KILLED] = "epoch.killed",
+        [REPORT_HUNG] = "epoch.hung",
         [REPORT_CREATE_FAILURES] = "epoch.create-failures",
         [REPORT_NOT_ACCEPTING] = "epoch.not-accepting",
         [REPORT_CONTENT_CHANGED] = "content.changed",

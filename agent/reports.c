@@ -50,7 +50,8 @@ void report_exit(struct agent *a, const struct wire_job *job)
 static void exited(struct agent *a, const struct effect *fx)
 {
         const struct epoch *e = epoch_of(a, fx->epoch);
-        bool wanted = a->s.stops == 0 && a->s.end == END_NOT;
+        /* The step that ran out of tokens has also decided how baton ends: still nobody asked for this death. */
+        bool wanted = a->s.stops == 0 && (a->s.end == END_NOT || a->s.end_status != 0);
         char why[64], wait[48] = "no more";
         int64_t up_ms = e && !mono_is_never(e->launched) ? (e->exited_ns - e->launched.ns) / 1000000 : 0;
 
@@ -61,8 +62,8 @@ static void exited(struct agent *a, const struct effect *fx)
                 (void)snprintf(a->last_reason, sizeof(a->last_reason), "epoch %" PRIu64 " ended (%s) after %" PRId64 " ms%s",
                                fx->epoch, why, up_ms, e && mono_is_never(e->accepted) ? ", before it accepted connections" : "");
         log_event(wanted ? LOG_WARNING : LOG_NOTICE, "epoch.exited", F_UINT("epoch", fx->epoch), F_INT("pid", e ? e->pid : 0),
-                  F_STR("reason", why), F_INT("up_ms", up_ms), F_BOOL("accepted", e && !mono_is_never(e->accepted)),
-                  F_INT("tokens", a->s.backoff.tokens), F_STR("then", wanted ? wait : "as asked"));
+                  F_STR("reason", why), F_INT("up_ms", up_ms), F_INT("exited_ns", e ? e->exited_ns : 0),
+                  F_BOOL("accepted", e && !mono_is_never(e->accepted)), F_INT("tokens", a->s.backoff.tokens), F_STR("then", wanted ? wait : "as asked"));
 }
 
 /* systemd waits for it once; the keeper knows whether it has been said. */
@@ -152,6 +153,10 @@ void report(struct agent *a, const struct effect *fx)
                 return;
         case REPORT_KILLED:
                 log_event(LOG_WARNING, name, F_UINT("epoch", fx->epoch), F_STR("then", "SIGKILL: it did not end in time"));
+                return;
+        case REPORT_HUNG:
+                log_event(LOG_WARNING, name, F_UINT("epoch", fx->epoch),
+                          F_STR("then", "SIGKILL: it waits for an answer that was lost with the state; the next one starts anew"));
                 return;
         case REPORT_CREATE_FAILURES:
                 log_event(LOG_WARNING, name, F_UINT("epoch", fx->epoch), F_INT("listeners", fx->arg),

@@ -21,6 +21,7 @@
 #include "agent/image.h"
 #include "agent/instance.h"
 #include "agent/log.h"
+#include "agent/plain.h"
 #include "agent/reports.h"
 
 extern char **environ;
@@ -180,19 +181,35 @@ static const char *extension_of(const char *path)
         return dot && dot != base ? dot : "";
 }
 
-static void use_options(struct agent *a)
+static void refuse_options(struct agent *a, const char *text)
+{
+        fprintf(stderr, "%s\n", text);
+        give_up(a, STATUS_USAGE);
+}
+
+/* What must be known before a run directory is taken. */
+static void read_proxy_args(struct agent *a)
 {
         const struct options *o = a->options;
         static const char *argv[OPTIONS_PROXY_ARGS_MAX + 1];
-        struct proxy_args_error error;
-        int r;
+        struct proxy_args_error error = { "baton run: out of memory" };
 
         log_setup(o->log_format, o->log_level);
         for (size_t i = 0; i < o->n_proxy_args; i++)
                 argv[i] = options_proxy_arg(o, i);
-        r = proxy_args_read(argv, o->n_proxy_args, o->handover == HANDOVER_ENVOY, &a->args, &error);
-        if (r != 0)
-                (void)fail(a, STATUS_USAGE, "options.refused", error.text);
+        if (proxy_args_read(argv, o->n_proxy_args, o->handover == HANDOVER_ENVOY, &a->args, &error) != 0)
+                refuse_options(a, error.text);
+        if (a->args.plain)
+                plain_run(a);
+        if (o->handover == HANDOVER_NONE && o->handover_detected && a->keeper.listen_fds > 0)
+                refuse_options(a, "baton run: LISTEN_FDS: sockets for the proxy are not in this version; "
+                                  "--handover=none runs it without them");
+}
+
+static void use_options(struct agent *a)
+{
+        const struct options *o = a->options;
+
         set_limits(a);
         a->kits = (struct kit_maker){
                 .run_dir = a->run_dir,
@@ -222,8 +239,7 @@ static void parse_options(struct agent *a, int argc, char **argv)
                 give_up(a, 0);
                 break;
         default:
-                fprintf(stderr, "%s\n", error.text);
-                give_up(a, STATUS_USAGE);
+                refuse_options(a, error.text);
         }
         if (options_seal(&o, &fd) < 0 || keeper_link_hold(a->link, names, &fd, 1) < 0 || options_map(fd, &a->options) != 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "cannot keep the options");
@@ -260,13 +276,15 @@ static void claim_run_dir(struct agent *a)
 
 static int open_file(struct agent *a, const char *name, int flags)
 {
-        char path[320];
+        char path[320], error[512];
         int fd;
 
         (void)snprintf(path, sizeof(path), "%s/%s", a->run_dir, name);
         fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
-        if (fd < 0)
-                (void)fail(a, STATUS_FAILED, "run-dir.refused", strerror(errno));
+        if (fd < 0) {
+                (void)snprintf(error, sizeof(error), "cannot open %s: %s", path, strerror(errno));
+                (void)fail(a, STATUS_FAILED, "run-dir.refused", error);
+        }
         if (hold_one(a, name, fd) < 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "the keeper cannot hold a file");
         return fd;
@@ -274,7 +292,7 @@ static int open_file(struct agent *a, const char *name, int flags)
 
 static void open_listeners(struct agent *a, struct inventory *inv)
 {
-        char path[320], name[WIRE_NAME_BYTES], error[256];
+        char path[320], name[WIRE_NAME_BYTES], error[512];
         int r;
 
         for (size_t i = 0; i < a->options->statuses.n; i++) {
@@ -282,14 +300,16 @@ static void open_listeners(struct agent *a, struct inventory *inv)
 
                 r = control_open_status(address, &inv->status_fds[inv->n_status], error, sizeof(error));
                 if (r < 0)
-                        (void)fail(a, STATUS_FAILED, "status.refused", error);
+                        (void)fail(a, r == -EINVAL ? STATUS_USAGE : STATUS_FAILED, "status.refused", error);
                 (void)snprintf(name, sizeof(name), "status/%s", address);
                 (void)hold_one(a, name, inv->status_fds[inv->n_status++]);
         }
         (void)snprintf(path, sizeof(path), "%s/control.sock", a->run_dir);
         r = control_open_unix(path, 0600, &inv->control_fd);
-        if (r < 0)
-                (void)fail(a, STATUS_FAILED, "control.refused", strerror(-r));
+        if (r < 0) {
+                (void)snprintf(error, sizeof(error), "cannot listen on %s: %s", path, strerror(-r));
+                (void)fail(a, STATUS_FAILED, "run-dir.refused", error);
+        }
         (void)hold_one(a, "control", inv->control_fd);
 }
 
@@ -353,7 +373,11 @@ static void rebuild(struct agent *a, struct inventory *inv)
                 struct epoch *e = &a->s.epochs[i % GENERATIONS_MAX];
                 uint64_t base_id = 0;
 
-                if (j->job >= WIRE_JOB_HELPER || j->code != 0)
+                if (j->job >= WIRE_JOB_HELPER)
+                        continue;
+                if (j->job >= a->s.next_number) /* also of those that have ended: a number is given once */
+                        a->s.next_number = j->job + 1;
+                if (j->code != 0)
                         continue;
                 epoch_init(e, j->job, CONTENT_DISK, j->job);
                 (void)kit_base_id(a->run_dir, j->job, &base_id);
@@ -369,8 +393,6 @@ static void rebuild(struct agent *a, struct inventory *inv)
                 }
                 if (a->s.wanted == NO_EPOCH || j->job > a->s.wanted)
                         a->s.wanted = j->job;
-                if (j->job >= a->s.next_number)
-                        a->s.next_number = j->job + 1;
         }
         for (size_t i = 0; i < GENERATIONS_MAX; i++)
                 if (inv->kits[i].epoch != NO_EPOCH && inv->kits[i].epoch >= a->s.next_number)
@@ -383,8 +405,7 @@ static void rebuild(struct agent *a, struct inventory *inv)
                 a->s.relaunch_at = clock_now();
 }
 
-/* Return: false if the state had to be rebuilt: what was owed to a proxy is not known then. */
-static bool load(struct agent *a, struct inventory *inv)
+static void load(struct agent *a, struct inventory *inv)
 {
         static uint8_t image[IMAGE_BYTES_MAX];
         bool fresh = a->keeper.flags & WIRE_FRESH;
@@ -395,12 +416,11 @@ static bool load(struct agent *a, struct inventory *inv)
                 r = image_read(image, n, &a->s);
         if (r == 0) {
                 take_sockets(a, inv);
-                return true;
+                return;
         }
         log_event(LOG_WARNING, "state.rebuilt", F_BOOL("fresh", fresh), F_INT("answer", r),
                   F_STR("then", "rebuilt from the keeper's list; tokens and waits start over"));
         rebuild(a, inv);
-        return false;
 }
 
 static bool known_epoch(void *userdata, uint64_t epoch)
@@ -410,7 +430,7 @@ static bool known_epoch(void *userdata, uint64_t epoch)
         return succession_find(&a->s, epoch) != NULL;
 }
 
-static void adopt_kits(struct agent *a, struct inventory *inv, bool rebuilt, struct resume_fact *facts, size_t *ret_n)
+static void adopt_kits(struct agent *a, struct inventory *inv, struct resume_fact *facts, size_t *ret_n)
 {
         size_t n = 0;
 
@@ -445,7 +465,7 @@ static void adopt_kits(struct agent *a, struct inventory *inv, bool rebuilt, str
                         if (job->code == 0) {
                                 proc_listen(p);
                                 facts[n].waits_for_reply = proc_waits_for_reply(p);
-                                facts[n].hangs = rebuilt && proc_hangs(p);
+                                facts[n].hangs = facts[n].waits_for_reply && e->owed == OWED_NOTHING && proc_hangs(p);
                         }
                 }
                 n++;
@@ -476,10 +496,10 @@ static void resume(struct agent *a, struct inventory *inv)
 {
         static struct effects out;
         struct resume_fact facts[GENERATIONS_MAX];
-        bool whole = load(a, inv);
         size_t n = 0;
 
-        adopt_kits(a, inv, !whole, facts, &n);
+        load(a, inv);
+        adopt_kits(a, inv, facts, &n);
         drop_strangers(a, inv);
         log_event(LOG_WARNING, "agent.restarted", F_UINT("starts", a->keeper.agent_starts), F_STR("state", succession_state_name(&a->s)));
         out.n = 0;
@@ -571,13 +591,12 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
                 parse_options(a, argc, argv);
         else if (options_map(inv->options_fd, &a->options) != 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "cannot read the options that the keeper holds");
-        use_options(a);
-        if (a->args.plain)
-                give_up(a, plain_run(a));
+        read_proxy_args(a);
         if (first || inv->lock_fd < 0)
                 claim_run_dir(a);
         else if (instance_of_lock(inv->lock_fd, a->run_dir, sizeof(a->run_dir)) < 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "cannot find the run directory");
+        use_options(a);
         first = inv->state_fd < 0; /* an agent that died before this has left nothing to resume */
         if (first)
                 inv->state_fd = open_file(a, "state", O_TRUNC);
@@ -600,7 +619,9 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
         } else {
                 resume(a, inv);
         }
+        /* Libraries that the launch did not wait for are loaded while the proxy starts. */
         serve_control(a, inv);
+        (void)admin_prepare(a->admin);
 }
 
 int main(int argc, char **argv)

@@ -3,9 +3,11 @@
 #include "agent/succession.h"
 
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 
-enum { KIT_RETRY_MS = 1000, NOW_KILL_MS = 1000, TERM_MARGIN_MS = 2000, STATUS_FAILED = 1, STATUS_INVALID = 2 };
+enum { KIT_RETRY_MS = 1000, ADDED_LOOK_MS = 20, NOW_KILL_MS = 1000, TERM_MARGIN_MS = 2000, STATUS_FAILED = 1,
+       STATUS_INVALID = 2 };
 
 struct step {
         struct succession *s;
@@ -85,7 +87,7 @@ struct mono succession_next(const struct succession *s)
 
 void succession_init(struct succession *s, const struct succession_limits *l)
 {
-        memset(s, 0, sizeof(*s));
+        memset(s, 0, offsetof(struct succession, escrow.keys)); /* slots from escrow.n on are written before they are read */
         s->wanted = NO_EPOCH;
         s->served = NO_EPOCH;
         s->kit = NO_EPOCH;
@@ -228,20 +230,32 @@ static void end(struct step *t, int status)
         act(t, DO_END, NO_EPOCH, s->end_status);
 }
 
+/*
+ * Content that never served is compared with what is on disk: it may have been mended already. Content that served may differ
+ * from the disk for long, and what is there may be what failed: only a change from now on counts.
+ */
+static void watch_content(struct step *t)
+{
+        act(t, DO_WATCH_CONTENT, t->s->wanted, t->s->served == NO_EPOCH ? 1 : 2);
+}
+
 static void wait_for_content(struct step *t)
 {
         t->s->waits_for_content = true;
         t->s->relaunch_at = MONO_NEVER;
-        act(t, DO_WATCH_CONTENT, t->s->wanted, t->s->served == NO_EPOCH ? 1 : 2);
+        watch_content(t);
 }
 
+/* A proxy that waits for its control plane may accept on other listeners already: those are not silenced with the rest. */
 static void silence(struct step *t)
 {
+        const struct epoch *w = t->s->wanted == NO_EPOCH ? NULL : succession_find(t->s, t->s->wanted);
+
         t->s->hold_until = MONO_NEVER;
         t->s->silenced_once = true;
         if (!escrow_holds_any(&t->s->escrow))
                 return;
-        escrow_silence_all(&t->s->escrow, t->out);
+        escrow_silence_idle(&t->s->escrow, w && epoch_alive(w) ? w->number : NO_EPOCH, t->out);
         effects_report(t->out, t->s->wanted, REPORT_SILENCED, 0);
 }
 
@@ -323,7 +337,7 @@ static void wanted_ended(struct step *t, struct epoch *e, struct mono accepted)
                 return;
         }
         effects_report(t->out, e->number, REPORT_WAITING, wait);
-        act(t, DO_WATCH_CONTENT, e->number, s->served == NO_EPOCH ? 1 : 2);
+        watch_content(t);
 }
 
 static void on_exit(struct step *t, struct epoch *e)
@@ -394,6 +408,7 @@ static void on_look(struct step *t, struct epoch *e)
         struct succession *s = t->s;
         const struct look *look = t->in->look;
         enum look_lack lack;
+        bool silenced;
 
         if (e->state == EPOCH_STARTING && !mono_is_never(e->up)) {
                 const struct epoch *before = s->served == NO_EPOCH ? NULL : succession_find(s, s->served);
@@ -406,19 +421,21 @@ static void on_look(struct step *t, struct epoch *e)
                         .create_failures_before = s->create_failures,
                 };
                 lack = escrow_take_look(&s->escrow, &gate, look);
+                escrow_revive_accepted(&s->escrow, e->number, t->out);
                 feed(t, e, (struct epoch_input){ .event = ON_LOOKED, .lack = lack });
         }
         if (e->state != EPOCH_SERVING)
                 return;
+        silenced = escrow_any_silenced(&s->escrow);
         escrow_settle(&s->escrow, e->number, look, t->out);
+        if (silenced && !escrow_any_silenced(&s->escrow))
+                effects_report(t->out, e->number, REPORT_REVIVED, 0);
         if (s->served != e->number)
                 accepted(t, e);
         if (look->admin_answered)
                 s->create_failures = look->create_failures;
-        if (look->lds && mono_is_never(e->next_look))
-                e->next_look = mono_after_ms(t->now, t->l->watch_ms);
-        if (look->harvest_failed && mono_is_never(e->next_look))
-                e->next_look = mono_after_ms(t->now, t->l->watch_ms);
+        e->lack = look->harvest_failed ? LACK_HARVEST : LACK_NOTHING; /* unknown what it listens on: ask again */
+        e->next_look = look->lds || look->harvest_failed ? mono_after_ms(t->now, t->l->watch_ms) : MONO_NEVER;
 }
 
 static void answer_pass(struct step *t, struct epoch *e, bool retold)
@@ -432,55 +449,38 @@ static void answer_pass(struct step *t, struct epoch *e, bool retold)
                 effects_add(t->out, (struct effect){ .kind = DO_REPORT, .epoch = e->number, .value = REPORT_AMBIGUOUS, .key = key });
         if (key == NO_KEY)
                 effects_report(t->out, e->number, REPORT_TOO_MANY_KEYS, KEYS_MAX);
-        e->owed = OWED_PASS;
         e->owed_key = pass ? key : NO_KEY;
-        if (pass && s->escrow.keys[key].silenced) {
-                effects_add(t->out, (struct effect){ .kind = DO_REVIVE, .epoch = e->number, .key = key });
-                s->escrow.keys[key].silenced = false;
+        if (!pass || !s->escrow.keys[key].silenced)
+                return;
+        effects_add(t->out, (struct effect){ .kind = DO_REVIVE, .epoch = e->number, .key = key });
+        s->escrow.keys[key].silenced = false;
+        if (mono_is_never(s->hold_until)) { /* clients wait again, and again not for ever */
+                s->hold_until = mono_after_ms(t->now, t->l->hold_ms);
+                effects_report(t->out, e->number, REPORT_REVIVED, 0);
         }
 }
 
 static void on_request(struct step *t, struct epoch *e)
 {
-        bool drain_listeners = false, retold = e->retold;
+        bool retold = e->retold;
 
-        e->retold = false;
-        e->owed = OWED_NOTHING;
-        switch (t->in->request) {
-        case HR_SHUTDOWN_ADMIN:
-                e->owed = OWED_SHUTDOWN_ADMIN;
-                break;
-        case HR_PASS_LISTEN_SOCKET:
-                answer_pass(t, e, retold);
-                break;
-        case HR_STATS:
-                e->owed = OWED_STATS;
-                break;
-        case HR_DRAIN_LISTENERS:
-                drain_listeners = true;
-                break;
-        case HR_TERMINATE:
-                if (e->udp && e->number == t->s->wanted)
-                        escrow_terminated(&t->s->escrow, e->number, t->out);
-                break;
-        case HR_TEST_CONNECTION: /* an answer would be taken for the answer to its next request */
-                break;
-        case HR_FORWARDED_UDP:
-        case HR_UNKNOWN_REQUEST:
-        case HR_REPLY_PASS:
-        case HR_REPLY_SHUTDOWN_ADMIN:
-        case HR_REPLY_STATS:
-        case HR_REPLY_UNRECOGNIZED:
-        case HR_UNKNOWN_REPLY:
-        case HR_EMPTY:
-                e->owed = OWED_UNRECOGNIZED;
-                break;
+        if (!epoch_alive(e)) { /* what a dead one has left in its queue must not revive anything */
+                act(t, DO_TAKE, e->number, 0);
+                return;
         }
+        e->retold = false;
+        e->owed = hr_parent_owes(t->in->request);
+        if (e->owed == OWED_PASS)
+                answer_pass(t, e, retold);
+        if (e->owed == OWED_PASS && e->state == EPOCH_SERVING) /* until we hold the new socket a crash would refuse */
+                e->next_look = mono_min(e->next_look, mono_after_ms(t->now, ADDED_LOOK_MS));
+        if (t->in->request == HR_TERMINATE && e->udp && e->number == t->s->wanted)
+                escrow_terminated(&t->s->escrow, e->number, t->out);
         act(t, DO_TAKE, e->number, 0);
         if (e->owed != OWED_NOTHING)
                 effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
                                                      .key = e->owed_key });
-        if (!drain_listeners)
+        if (t->in->request != HR_DRAIN_LISTENERS)
                 return;
         if (t->in->look)
                 escrow_queues(&t->s->escrow, e->number, t->in->look->keys, t->in->look->n);
@@ -593,6 +593,10 @@ static void on_validated(struct step *t)
 
         if (!s->validating)
                 return;
+        if (t->in->epoch != s->wanted) { /* a verdict on content that was changed meanwhile; one is asked for at a time */
+                act(t, DO_VALIDATE, s->wanted, 0);
+                return;
+        }
         s->validating = false;
         if (!t->in->value) {
                 if (s->backoff.tokens <= 0)
@@ -624,10 +628,9 @@ static void on_unready(struct step *t)
 {
         struct succession *s = t->s;
 
-        if (s->unready == (uint32_t)(t->in->value != 0))
-                return;
-        s->unready = t->in->value != 0;
-        effects_report(t->out, s->wanted, s->unready ? REPORT_UNREADY : REPORT_READY_AGAIN, 0);
+        if (s->unready != (uint32_t)(t->in->value != 0))
+                effects_report(t->out, s->wanted, t->in->value ? REPORT_UNREADY : REPORT_READY_AGAIN, 0);
+        s->unready = t->in->value != 0; /* asked again: done again, the first may have been lost with an agent */
         if (succession_serving(s) && !s->stops)
                 act(t, s->unready ? DO_FAIL_HEALTHCHECK : DO_PASS_HEALTHCHECK, s->wanted, 0);
 }
@@ -696,7 +699,7 @@ static void on_epoch_event(struct step *t, struct epoch *e)
         case ON_LISTENERS:
                 if (e->state != EPOCH_SERVING)
                         return;
-                if (in->value)
+                if (in->value || e->lack == LACK_HARVEST)
                         act(t, DO_LOOK, e->number, 0);
                 e->next_look = mono_after_ms(t->now, t->l->watch_ms);
                 return;
@@ -759,23 +762,44 @@ void succession_step(struct succession *s, const struct succession_limits *l, co
 
 /* ---- a new agent ------------------------------------------------------------------------------------ */
 
-static void owed_again(struct step *t, const struct epoch *e)
+static void resume_reply(struct step *t, const struct epoch *e, const struct resume_fact *f)
 {
-        if (e->owed == OWED_PASS && e->owed_key != NO_KEY) /* harmless to a socket that listens */
-                effects_add(t->out, (struct effect){ .kind = DO_REVIVE, .epoch = e->number, .key = e->owed_key });
-        effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed, .key = e->owed_key });
+        if (f && f->waits_for_reply && e->owed != OWED_NOTHING)
+                effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
+                                                     .key = e->owed_key });
 }
 
-/* A socket that a living generation got meanwhile may listen already: its acceptance settles it. */
-static void silence_again(struct step *t)
+static void resume_starting(struct step *t, struct epoch *e, const struct resume_fact *f)
 {
-        for (uint32_t i = 0; i < t->s->escrow.n; i++) {
-                const struct escrow_key *k = &t->s->escrow.keys[i];
-                const struct epoch *has = k->passed ? succession_find(t->s, k->asked_by) : NULL;
-
-                if (k->inode && k->silenced && !(has && epoch_alive(has)))
-                        effects_add(t->out, (struct effect){ .kind = DO_SILENCE, .key = i });
+        if (!f || !f->job_known) {
+                act(t, DO_LAUNCH, e->number, 0);
+                return;
         }
+        feed(t, e, (struct epoch_input){ .event = ON_LAUNCHED, .pid = f->pid });
+        if (e->state == EPOCH_SERVING) { /* without the protocol */
+                accepted(t, e);
+                return;
+        }
+        resume_reply(t, e, f);
+        e->retold = !f->waits_for_reply && e->owed == OWED_PASS;
+        if (f->hangs) { /* which answer it waits for went with the state, and a wrong one ends it as well */
+                effects_report(t->out, e->number, REPORT_HUNG, 0);
+                act(t, DO_SIGNAL, e->number, SIGKILL);
+                return;
+        }
+        if (!mono_is_never(e->up))
+                epoch_look(e, t->now, t->out);
+}
+
+static void resume_serving(struct step *t, struct epoch *e, const struct resume_fact *f)
+{
+        if (f && f->hangs) /* can only be a socket for a new listener: this answer means "there is none" */
+                effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = OWED_UNRECOGNIZED, .key = NO_KEY });
+        resume_reply(t, e, f);
+        if (t->s->unready)
+                act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
+        if (t->l->epoch.protocol)
+                epoch_look(e, t->now, t->out);
 }
 
 static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fact *f)
@@ -787,24 +811,10 @@ static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fa
                         act(t, DO_MAKE_KIT, e->number, (int64_t)e->copy_of);
                 return;
         case EPOCH_STARTING:
-                if (!f || !f->job_known) {
-                        act(t, DO_LAUNCH, e->number, 0);
-                        return;
-                }
-                feed(t, e, (struct epoch_input){ .event = ON_LAUNCHED, .pid = f->pid });
-                if (f->waits_for_reply && e->owed != OWED_NOTHING)
-                        owed_again(t, e);
-                e->retold = !f->waits_for_reply && e->owed == OWED_PASS;
-                if (f->hangs && e->owed == OWED_NOTHING)
-                        act(t, DO_SIGNAL, e->number, SIGKILL); /* its end is an end like any other */
-                if (!mono_is_never(e->up))
-                        act(t, DO_LOOK, e->number, 0);
+                resume_starting(t, e, f);
                 return;
         case EPOCH_SERVING:
-                if (f && f->waits_for_reply && e->owed != OWED_NOTHING)
-                        owed_again(t, e);
-                if (t->l->epoch.protocol)
-                        act(t, DO_LOOK, e->number, 0);
+                resume_serving(t, e, f);
                 return;
         case EPOCH_DRAINING:
                 act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
@@ -812,7 +822,7 @@ static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fa
                 e->next_sample = t->now;
                 return;
         case EPOCH_STOPPING:
-                act(t, DO_SIGNAL, e->number, mono_is_never(e->up) && t->l->epoch.protocol ? SIGKILL : SIGTERM);
+                act(t, DO_SIGNAL, e->number, mono_before(t->now, e->kill_by) ? SIGTERM : SIGKILL);
                 return;
         case EPOCH_NONE:
         case EPOCH_GONE:
@@ -823,7 +833,8 @@ static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fa
 void succession_resume(struct succession *s, const struct succession_limits *l, const struct resume_fact *facts, size_t n,
                        struct mono now, struct effects *out)
 {
-        struct step t = { s, l, NULL, now, out };
+        static const struct succession_input nothing;
+        struct step t = { s, l, &nothing, now, out };
 
         for (size_t i = 0; i < GENERATIONS_MAX; i++) {
                 const struct resume_fact *f = NULL;
@@ -834,11 +845,11 @@ void succession_resume(struct succession *s, const struct succession_limits *l, 
                 if (s->epochs[i].state != EPOCH_NONE)
                         resume_epoch(&t, &s->epochs[i], f);
         }
-        silence_again(&t);
+        escrow_repeat(&s->escrow, s->silenced_once && !mono_is_never(s->outage), out);
         if (s->validating)
                 act(&t, DO_VALIDATE, s->wanted, 0);
         if (s->waits_for_content || !mono_is_never(s->relaunch_at))
-                act(&t, DO_WATCH_CONTENT, s->wanted, s->served == NO_EPOCH ? 1 : 2);
+                watch_content(&t);
         if (s->stop_drains)
                 escrow_close_all(&s->escrow, out);
         if (s->end == END_SAID)

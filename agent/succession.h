@@ -114,7 +114,7 @@ struct resume_fact {
         bool job_known;        /* the keeper launched it */
         int32_t pid;
         bool waits_for_reply;  /* its main thread waits for the answer that we owe */
-        bool hangs;            /* it waits for an answer, but the state that would say which one is lost */
+        bool hangs;            /* it waits, but no answer is owed that we know of: the state that named it is lost */
 };
 
 /** succession_resume() - a new agent goes on: repeats what may not have been performed */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* PURE. What went wrong last, in one line, out of the event lines. */
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,11 +18,11 @@ static const struct {
         { "run-dir.refused", "the run directory cannot be used" },
         { "status.refused", "the status address cannot be used" },
         { "options.refused", "the options are refused" },
+        { "stop.asked", "a stop was asked for" }, /* before what it brings about */
         { "epoch.exited", "the proxy ended" },
         { "epoch.not-accepting", "the proxy runs but does not accept yet" },
         { "sockets.silenced", "nothing has served for longer than the hold time" },
         { "keeper.gone", "the keeper was killed" },
-        { "stop.asked", "a stop was asked for" },
         { "epoch.accepted", NULL },
 };
 
@@ -48,6 +49,13 @@ static void explain(const struct json *doc, const char *words, char *ret, size_t
                 add(ret, size, " (", text), add(ret, size, "", ")");
 }
 
+static bool asked_for(const struct json *doc)
+{
+        char then[16];
+
+        return json_string(doc, json_get(doc, JSON_ROOT, "then"), then, sizeof(then)) == 0 && strcmp(then, "as asked") == 0;
+}
+
 static void take(const char *line, size_t n, int *rank, char *ret, size_t size)
 {
         struct json doc;
@@ -58,6 +66,8 @@ static void take(const char *line, size_t n, int *rank, char *ret, size_t size)
                 return;
         if (json_string(&doc, json_get(&doc, JSON_ROOT, "event"), event, sizeof(event)) != 0)
                 event[0] = '\0';
+        if (asked_for(&doc))
+                event[0] = '\0'; /* the end of a stop explains nothing: the stop does */
         for (int i = 0; i < (int)(sizeof(reasons) / sizeof(reasons[0])); i++) {
                 if (strcmp(event, reasons[i].event) != 0)
                         continue;

@@ -50,7 +50,7 @@ endfunction()
 
 # baton_fault_test(NAME LIBS... WRAP bind listen ...): the n-th of the wrapped calls fails; see tests/support/fault.h
 function(baton_fault_test name)
-        baton_criterion(fault ${name} SOURCES ${PROJECT_SOURCE_DIR}/tests/support/fault.c ${ARGN})
+        baton_criterion(fault ${name} ${ARGN} SOURCES ${PROJECT_SOURCE_DIR}/tests/support/fault.c)
 endfunction()
 
 # baton_fuzz_target(NAME LIBS...): with BATON_FUZZ libFuzzer's main(), else a driver that runs the corpus as a ctest

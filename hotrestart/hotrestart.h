@@ -134,6 +134,23 @@ int hr_encode(const struct hr_message *m, uint8_t *buf, size_t size, size_t *ret
  */
 int hr_decode(const uint8_t *bytes, size_t n, struct hr_message *ret);
 
+/* What a parent owes its child for one message. The numbers are kept by those who store them: add, never move. */
+enum hr_owes {
+        HR_OWES_NOTHING,        /* and an answer all the same would be taken for the answer to the next question */
+        HR_OWES_SHUTDOWN_ADMIN, /* HR_REPLY_SHUTDOWN_ADMIN */
+        HR_OWES_PASS,           /* HR_REPLY_PASS: a socket, or an explicit -1 */
+        HR_OWES_STATS,          /* HR_REPLY_STATS */
+        HR_OWES_UNRECOGNIZED,   /* HR_REPLY_UNRECOGNIZED */
+};
+
+/**
+ * hr_parent_owes() - the answer to one message that came in at the parent role
+ *
+ * Exactly one reply is owed for each message that does not give HR_OWES_NOTHING, in the order of the messages: the child
+ * blocks without a limit until it has come.
+ */
+enum hr_owes hr_parent_owes(enum hr_type request);
+
 /*
  * Puts datagrams together to messages. Envoy cuts what is longer than 4096 bytes; a message always starts a
  * datagram. Feeding never fails for good: after -EBADMSG the next datagram starts a new message.
@@ -266,6 +283,16 @@ int hr_segment_layout_parse(const char *text, struct hr_segment_layout *ret);
  * Return: 0; -EEXIST: this base id is taken, try another; -errno.
  */
 int hr_segment_create(uint64_t base_id, const struct hr_segment_layout *layout, uid_t uid, gid_t gid);
+
+enum { HR_SEGMENT_BUSY = 1 };
+
+/**
+ * hr_segment_begin() - set the flag, as an Envoy does that starts
+ *
+ * Return: 0; HR_SEGMENT_BUSY: it was set already, so somebody starts or died while it did: the page is as it was;
+ *         -ENOENT; -EINVAL: the page is not of @layout; -errno.
+ */
+int hr_segment_begin(uint64_t base_id, const struct hr_segment_layout *layout);
 
 /** hr_segment_initializing() - Return: 1 while the flag is set, 0 when it is clear; -errno (also -ENOENT) */
 int hr_segment_initializing(uint64_t base_id);

@@ -139,7 +139,7 @@ int hr_encode(const struct hr_message *m, uint8_t *buf, size_t size, size_t *ret
                 return pack(&out, buf, size, ret_bytes);
         case HR_EMPTY:
                 return pack(&out, buf, size, ret_bytes);
-        case HR_FORWARDED_UDP: /* relayed as bytes, never made */
+        case HR_FORWARDED_UDP: /* what is in it is not kept, so it cannot be said again */
         case HR_UNKNOWN_REQUEST:
         case HR_UNKNOWN_REPLY:
                 return -EINVAL;

@@ -91,13 +91,11 @@ int hr_segment_create(uint64_t base_id, const struct hr_segment_layout *layout, 
         return r;
 }
 
-/* The flags are the last eight bytes, and Envoy changes them atomically. */
-static int with_flags(uint64_t base_id, bool clear)
+static int map_page(uint64_t base_id, uint8_t **ret_page, size_t *ret_bytes)
 {
         char name[64];
         struct stat st;
-        uint8_t *page;
-        uint64_t *flags, seen;
+        void *page;
         int r = hr_segment_name(base_id, name, sizeof(name));
         int fd;
 
@@ -116,10 +114,50 @@ static int with_flags(uint64_t base_id, bool clear)
         (void)close(fd);
         if (r < 0)
                 return r;
-        flags = (uint64_t *)(void *)(page + st.st_size - 8);
-        seen = clear ? __atomic_and_fetch(flags, ~(uint64_t)INITIALIZING, __ATOMIC_SEQ_CST) : __atomic_load_n(flags, __ATOMIC_SEQ_CST);
-        (void)munmap(page, (size_t)st.st_size);
+        *ret_page = page;
+        *ret_bytes = (size_t)st.st_size;
+        return 0;
+}
+
+/* The flags are the last eight bytes, and Envoy changes them atomically. */
+static uint64_t *flags_of(uint8_t *page, size_t bytes)
+{
+        return (uint64_t *)(void *)(page + bytes - 8);
+}
+
+static int with_flags(uint64_t base_id, bool clear)
+{
+        uint8_t *page;
+        uint64_t *flags, seen;
+        size_t bytes;
+        int r = map_page(base_id, &page, &bytes);
+
+        if (r < 0)
+                return r;
+        flags = flags_of(page, bytes);
+        seen = clear ? __atomic_and_fetch(flags, ~(uint64_t)INITIALIZING, __ATOMIC_SEQ_CST)
+                     : __atomic_load_n(flags, __ATOMIC_SEQ_CST);
+        (void)munmap(page, bytes);
         return (int)(seen & INITIALIZING);
+}
+
+int hr_segment_begin(uint64_t base_id, const struct hr_segment_layout *layout)
+{
+        uint64_t size, version;
+        uint8_t *page;
+        size_t bytes;
+        int r = map_page(base_id, &page, &bytes);
+
+        if (r < 0)
+                return r;
+        memcpy(&size, page + SIZE_AT, sizeof(size));
+        memcpy(&version, page + VERSION_AT, sizeof(version));
+        if (bytes != layout->bytes || size != layout->bytes || version != layout->version)
+                r = -EINVAL;
+        else if (__atomic_fetch_or(flags_of(page, bytes), INITIALIZING, __ATOMIC_SEQ_CST) & INITIALIZING)
+                r = HR_SEGMENT_BUSY;
+        (void)munmap(page, bytes);
+        return r;
 }
 
 int hr_segment_initializing(uint64_t base_id)

@@ -9,6 +9,7 @@
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NO_INSTANCE = 3, EXIT_TIMED_OUT = 4 };
 
 struct ctl {
+        const char *verb;
         const char *run_dir, *name; /* as given, "" if not */
         char found[256];            /* the run directory of a living instance */
         bool json, follow, watch, undo, ready, no_wait;

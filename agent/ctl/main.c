@@ -240,10 +240,14 @@ static int verb_wait(struct ctl *c)
 {
         int64_t until = c->timeout_ms < 0 ? INT64_MAX : now_ms() + c->timeout_ms;
         char path[128];
-        int r = EXIT_NO_INSTANCE;
+        int r;
 
         if (!c->ready && c->epoch < 0) {
                 fprintf(stderr, "baton wait: give --ready or --epoch N\n");
+                return EXIT_USAGE;
+        }
+        if (c->ready && c->epoch >= 0) {
+                fprintf(stderr, "baton wait: give --ready or --epoch N, not both\n");
                 return EXIT_USAGE;
         }
         do {
@@ -251,8 +255,7 @@ static int verb_wait(struct ctl *c)
                 int64_t left = until == INT64_MAX ? 3600000 : until - now_ms();
                 int status;
 
-                if (left <= 0)
-                        break;
+                left = left > 0 ? left : 0; /* no patience: ask once */
                 r = find(c);
                 if (r)
                         return r;
@@ -275,53 +278,71 @@ static int verb_version(struct ctl *c)
 
 static int later(struct ctl *c)
 {
-        (void)c;
-        fprintf(stderr, "baton: not in this version\n");
+        fprintf(stderr, "baton %s: not in this version\n", c->verb);
         return EXIT_USAGE;
 }
 
 /* ---- the table -------------------------------------------------------------------------------------- */
 
+/* Which options a verb takes, beside --run-dir and --name: a bit of each. */
+enum { TAKES_JSON = 1, TAKES_FOLLOW = 2, TAKES_WATCH = 4, TAKES_UNDO = 8, TAKES_READY = 16, TAKES_EPOCH = 32, TAKES_TIMEOUT = 64, TAKES_NO_WAIT = 128 };
+
 static const struct verb {
         const char *name;
         const char *doc;
+        unsigned takes;
         int (*run)(struct ctl *c);
 } verbs[] = {
-        { "status", "Show what runs, who serves, which listeners are held.", verb_status },
-        { "stop", "Stop gracefully and wait until the instance is gone.", verb_stop },
-        { "drain", "Take readiness away but go on serving; --undo gives it back.", verb_drain },
-        { "wait", "Wait until it is ready (--ready) or an epoch serves (--epoch N).", verb_wait },
-        { "events", "Show what happened; --follow shows what happens.", verb_events },
-        { "why", "Say in one line why it is down or what went wrong last.", verb_why },
-        { "version", "Print the version.", verb_version },
-        { "upgrade", "Put a new config or binary to work. Not in this version.", later },
-        { "reload", "The same as upgrade. Not in this version.", later },
-        { "rollback", "Go back. Not in this version.", later },
-        { "pause", "Hold automatic upgrades. Not in this version.", later },
-        { "resume", "Let them go on. Not in this version.", later },
-        { "stats", "Totals over all generations. Not in this version.", later },
-        { "top", "A live view. Not in this version.", later },
-        { "receipts", "What each handover cost. Not in this version.", later },
-        { "admin", "Ask the proxy's admin interface. Not in this version.", later },
-        { "check", "Check a config without running it. Not in this version.", later },
-        { "certs", "Show certificates. Not in this version.", later },
+        { "status", "Show what runs, who serves, which listeners are held.", TAKES_JSON | TAKES_WATCH, verb_status },
+        { "stop", "Stop gracefully and wait until the instance is gone.", TAKES_TIMEOUT | TAKES_NO_WAIT, verb_stop },
+        { "drain", "Take readiness away but go on serving; --undo gives it back.", TAKES_UNDO, verb_drain },
+        { "wait", "Wait until it is ready (--ready) or an epoch serves (--epoch N).", TAKES_READY | TAKES_EPOCH | TAKES_TIMEOUT, verb_wait },
+        { "events", "Show what happened; --follow shows what happens.", TAKES_JSON | TAKES_FOLLOW, verb_events },
+        { "why", "Say in one line why it is down or what went wrong last.", 0, verb_why },
+        { "version", "Print the version.", TAKES_JSON, verb_version },
+        { "upgrade", "Put a new config or binary to work. Not in this version.", 0, later },
+        { "reload", "The same as upgrade. Not in this version.", 0, later },
+        { "rollback", "Go back. Not in this version.", 0, later },
+        { "pause", "Hold automatic upgrades. Not in this version.", 0, later },
+        { "resume", "Let them go on. Not in this version.", 0, later },
+        { "stats", "Totals over all generations. Not in this version.", 0, later },
+        { "top", "A live view. Not in this version.", 0, later },
+        { "receipts", "What each handover cost. Not in this version.", 0, later },
+        { "admin", "Ask the proxy's admin interface. Not in this version.", 0, later },
+        { "check", "Check a config without running it. Not in this version.", 0, later },
+        { "certs", "Show certificates. Not in this version.", 0, later },
 };
 
 enum { N_VERBS = sizeof(verbs) / sizeof(verbs[0]) };
 
-static const struct argp_option options[] = {
-        { "run-dir", OPT_RUN_DIR, "DIR", 0, "the run directory of the instance", 0 },
-        { "name", OPT_NAME, "NAME", 0, "the name of the instance (default)", 0 },
-        { "json", OPT_JSON, NULL, 0, "for programs", 0 },
-        { "follow", OPT_FOLLOW, NULL, 0, "events: go on as they happen", 0 },
-        { "watch", OPT_WATCH, NULL, 0, "status: again whenever something changes", 0 },
-        { "undo", OPT_UNDO, NULL, 0, "drain: be ready again", 0 },
-        { "ready", OPT_READY, NULL, 0, "wait: until it is ready", 0 },
-        { "epoch", OPT_EPOCH, "N", 0, "wait: until this epoch, or a later one, serves", 0 },
-        { "timeout", OPT_TIMEOUT, "D", 0, "wait, stop: how long to be patient", 0 },
-        { "no-wait", OPT_NO_WAIT, NULL, 0, "stop: do not wait for the end", 0 },
-        { 0 },
+static const struct {
+        struct argp_option option;
+        unsigned taken; /* 0: by every verb */
+} options[] = {
+        { { "run-dir", OPT_RUN_DIR, "DIR", 0, "the run directory of the instance", 0 }, 0 },
+        { { "name", OPT_NAME, "NAME", 0, "the name of the instance (default)", 0 }, 0 },
+        { { "json", OPT_JSON, NULL, 0, "for programs", 0 }, TAKES_JSON },
+        { { "follow", OPT_FOLLOW, NULL, 0, "go on with what happens, until the instance ends", 0 }, TAKES_FOLLOW },
+        { { "watch", OPT_WATCH, NULL, 0, "again whenever something changes", 0 }, TAKES_WATCH },
+        { { "undo", OPT_UNDO, NULL, 0, "be ready again", 0 }, TAKES_UNDO },
+        { { "ready", OPT_READY, NULL, 0, "until it is ready", 0 }, TAKES_READY },
+        { { "epoch", OPT_EPOCH, "N", 0, "until this epoch, or a later one, serves", 0 }, TAKES_EPOCH },
+        { { "timeout", OPT_TIMEOUT, "D", 0, "how long to be patient (for ever)", 0 }, TAKES_TIMEOUT },
+        { { "no-wait", OPT_NO_WAIT, NULL, 0, "do not wait for the end", 0 }, TAKES_NO_WAIT },
 };
+
+enum { N_OPTIONS = sizeof(options) / sizeof(options[0]) };
+
+/* Only what this verb takes: anything else is an error, not ignored. */
+static void choose_options(const struct verb *v, struct argp_option ret[N_OPTIONS + 1])
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < N_OPTIONS; i++)
+                if (!options[i].taken || (options[i].taken & v->takes))
+                        ret[n++] = options[i].option;
+        ret[n] = (struct argp_option){ 0 };
+}
 
 static error_t on_option(int key, char *arg, struct argp_state *state)
 {
@@ -351,8 +372,9 @@ static error_t on_option(int key, char *arg, struct argp_state *state)
                 c->ready = true;
                 return 0;
         case OPT_EPOCH:
+                errno = 0;
                 c->epoch = strtoll(arg, &end, 10);
-                if (*end || c->epoch < 0)
+                if (errno || *end || *arg < '0' || *arg > '9')
                         argp_error(state, "--epoch: '%s' is no epoch", arg);
                 return 0;
         case OPT_TIMEOUT:
@@ -415,10 +437,13 @@ int main(int argc, char **argv)
         if (strcmp(argv[1], "--version") == 0)
                 argv[1] = "version";
         for (size_t i = 0; i < N_VERBS; i++) {
-                struct argp argp = { .options = options, .parser = on_option, .doc = verbs[i].doc };
+                struct argp_option taken[N_OPTIONS + 1];
+                struct argp argp = { .options = taken, .parser = on_option, .doc = verbs[i].doc };
 
+                choose_options(&verbs[i], taken);
                 if (strcmp(argv[1], verbs[i].name) != 0)
                         continue;
+                c.verb = verbs[i].name;
                 if (verbs[i].run == later && !(argc > 2 && strcmp(argv[2], "--help") == 0))
                         return later(&c);
                 (void)snprintf(name, sizeof(name), "baton %s", verbs[i].name);

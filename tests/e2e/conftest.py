@@ -70,8 +70,8 @@ def new_baton(request):
     """new_baton() makes one more instance; new_baton(fault=True) one whose agent can be told where to die."""
     made = []
 
-    def make(fault=False):
-        made.append(Baton(fault_build() if fault else None))
+    def make(fault=False, build=None):
+        made.append(Baton(fault_build() if fault else build))
         return made[-1]
 
     yield make

@@ -144,12 +144,12 @@ class Baton:
         return self
 
     def run(self, proxy=None, config=None, *, options=(), proxy_args=QUIET, wait=True, env=None,
-            prefix=(), preexec_fn=None, **config_fields):
+            prefix=(), preexec_fn=None, stdout=None, stderr=None, **config_fields):
         """A real Envoy under baton. Without a config: one listener, or Config(**config_fields)."""
         self.config = config or Config(**config_fields)
         self.config.write(self.config_path)
         self.start(*options, "--", proxy or envoy(NEWEST), "-c", self.config_path, *proxy_args, env=env, prefix=prefix,
-                   preexec_fn=preexec_fn)
+                   preexec_fn=preexec_fn, stdout=stdout, stderr=stderr)
         if wait:
             self.wait_event("epoch.accepted")
         return self

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: MIT
+baton_fuzz_target(frame hotrestart)
+baton_fuzz_target(message hotrestart)

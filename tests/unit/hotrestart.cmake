@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: MIT
+# libhotrestart: pure parts against golden bytes, the rest against the kernel.
+foreach(part IN ITEMS names key frame message parent)
+        baton_unit_test(hr_${part} hotrestart)
+endforeach()
+foreach(part IN ITEMS fdpass child segment listener)
+        baton_unit_test(hr_${part} hotrestart SOURCES ${PROJECT_SOURCE_DIR}/tests/support/fault.c
+                ${PROJECT_SOURCE_DIR}/tests/support/hr_pair.c)
+endforeach()

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+/* A new agent goes on where the stored state says. Random deaths are tests/property/test_succession.c's. */
+#include <criterion/criterion.h>
+
+#include <signal.h>
+
+#include "tests/support/script.h"
+
+static struct script *begun(void)
+{
+        struct succession_limits l = script_limits();
+
+        return script_begin(&l);
+}
+
+static struct resume_fact runs(uint64_t epoch, bool waits)
+{
+        return (struct resume_fact){ .epoch = epoch, .kit_held = true, .job_known = true, .pid = (int)(1000 + epoch), .waits_for_reply = waits };
+}
+
+static struct resume_fact kit(uint64_t epoch)
+{
+        return (struct resume_fact){ .epoch = epoch, .kit_held = true };
+}
+
+Test(resume, one_that_serves_is_looked_at_and_nothing_else_happens)
+{
+        struct script *w = begun();
+        struct resume_fact facts[] = { runs(0, false), kit(1) };
+
+        script_up(w, 50, 0, 1);
+        w->text_bytes = 0;
+        script_run(w, 5000);
+        script_die(w, facts, 2);
+        script_look(w, 5001, 0, 1);
+        cr_assert(script_expect(w, "   5000 resume           look:0\n"
+                                   "   5001 look            \n"));
+        cr_assert(w->s.kit_ready);
+}
+
+Test(resume, a_launch_that_the_keeper_does_not_know_is_repeated)
+{
+        struct script *w = begun();
+        struct resume_fact facts[] = { kit(0), kit(1) };
+
+        w->s.epochs[0].pid = 0; /* the answer never came */
+        script_die(w, facts, 2);
+        cr_assert(script_expect(w, "      0 resume           launch:0\n"
+                                   "      0 process          (launched)\n"));
+}
+
+Test(resume, a_launch_that_the_keeper_knows_is_not_done_again)
+{
+        struct script *w = begun();
+        struct resume_fact facts[] = { runs(0, false), kit(1) };
+
+        w->s.epochs[0].pid = 0;
+        script_die(w, facts, 2);
+        cr_assert(script_expect(w, "      0 resume           (launched)\n"));
+        cr_assert_eq(succession_find(&w->s, 0)->pid, 1000);
+}
+
+Test(resume, an_owed_answer_is_given_only_to_one_that_waits_for_it)
+{
+        struct script *w = begun();
+        struct resume_fact waits[] = { runs(0, true), kit(1) }, done[] = { runs(0, false), kit(1) };
+
+        script_ask(w, 10, 0, 0);
+        w->text_bytes = 0;
+        script_die(w, waits, 2);
+        script_die(w, done, 2);
+        cr_assert(script_expect(w, "     10 resume           pass-nothing\n"
+                                   "     10 resume          \n"));
+}
+
+Test(resume, a_kit_that_was_not_finished_is_made_again_under_its_number)
+{
+        struct script *w = begun();
+        struct resume_fact facts[] = { runs(0, false) };
+
+        script_die(w, facts, 1);
+        cr_assert(script_expect(w, "      0 resume           kit:1<-0\n"));
+}
+
+Test(resume, waits_keep_their_end_and_tokens_their_number)
+{
+        struct script *w = begun();
+        struct resume_fact facts[] = { kit(1) };
+
+        script_up(w, 50, 0, 1);
+        script_crash(w, 100, 0);
+        w->text_bytes = 0;
+        script_run(w, 200);
+        script_die(w, facts, 1);
+        script_run(w, 299);
+        cr_assert(script_expect(w, "    200 resume           watch-content-since-now\n"));
+        script_run(w, 300);
+        cr_assert(script_expect(w, "    300 clock            launch:1 kit:2<-1\n"
+                                   "    300 process          (launched)\n"));
+}
+
+Test(resume, a_verdict_that_was_asked_for_is_asked_for_again)
+{
+        struct script *w = begun();
+        struct resume_fact facts[] = { kit(1) };
+
+        script_exit(w, 100, 0, 1, 1);
+        w->text_bytes = 0;
+        script_die(w, facts, 1);
+        cr_assert(script_expect(w, "    100 resume           validate:0 watch-content-since-snapshot\n"));
+}
+
+Test(resume, a_drain_goes_on_with_its_deadlines)
+{
+        struct script *w = begun();
+        struct resume_fact facts[] = { runs(0, false), kit(1) };
+
+        script_up(w, 50, 0, 1);
+        script_stop(w, 10000, 1);
+        w->text_bytes = 0;
+        w->now_ms = 10050;
+        script_die(w, facts, 2);
+        cr_assert(script_expect(w, "  10050 resume           fail-health:0 drain-listeners:0\n"));
+        w->quiet = true;
+        script_run(w, 32950);
+        w->quiet = false;
+        script_run(w, 33000);
+        cr_assert(script_expect(w, "  33000 clock            (drain-overrun) term:0\n"));
+}
+
+Test(resume, a_signal_that_may_have_been_lost_is_sent_again)
+{
+        struct script *w = begun();
+        struct resume_fact facts[] = { runs(0, false), kit(1) };
+
+        script_up(w, 50, 0, 1);
+        script_stop(w, 10000, 2);
+        w->text_bytes = 0;
+        script_die(w, facts, 2);
+        cr_assert(script_expect(w, "  10000 resume           term:0\n"));
+
+        w = begun();
+        script_stop(w, 10, 1);
+        w->text_bytes = 0;
+        script_die(w, facts, 2);
+        cr_assert(script_expect(w, "     10 resume           kill:0\n"));
+}
+
+Test(resume, an_end_that_was_decided_is_carried_out)
+{
+        struct script *w = begun();
+        struct resume_fact facts[] = { kit(1) };
+
+        script_up(w, 50, 0, 1);
+        script_exit(w, 20000, 0, 1, 0);
+        w->text_bytes = 0;
+        script_die(w, facts, 1);
+        cr_assert(script_expect(w, "  20000 resume           end:0\n"));
+}
+
+Test(resume, sockets_that_may_not_have_been_silenced_are_silenced_again_and_revived_ones_revived)
+{
+        struct script *w = begun();
+        struct resume_fact facts[] = { runs(1, false), kit(2) };
+
+        script_up(w, 50, 0, 2);
+        w->quiet = true;
+        script_crash(w, 20000, 0);
+        script_run(w, 50000);
+        w->quiet = false;
+        w->text_bytes = 0;
+        script_die(w, facts, 2);
+        script_ask(w, 50001, 1, 1);
+        script_die(w, facts, 2);
+        cr_assert(script_expect(w, "  50000 resume           silence:0 silence:1\n"
+                                   "  50001 PassListenSocket revive:1 (revived) take pass:1\n"
+                                   "  50001 resume           silence:0 revive:1\n"));
+}
+
+Test(resume, a_kill_is_repeated_as_a_kill)
+{
+        struct script *w = begun();
+        struct resume_fact facts[] = { runs(0, false), kit(1) };
+
+        script_up(w, 50, 0, 1);
+        script_stop(w, 10000, 2);
+        script_run(w, 11000);
+        w->text_bytes = 0;
+        script_die(w, facts, 2);
+        cr_assert(script_expect(w, "  11000 resume           kill:0\n"));
+}
+
+Test(resume, a_drain_asked_for_by_the_user_is_asked_for_again)
+{
+        struct script *w = begun();
+        struct resume_fact facts[] = { runs(0, false), kit(1) };
+
+        script_up(w, 50, 0, 1);
+        script_feed(w, 100, (struct succession_input){ .event = ON_UNREADY, .value = 1 });
+        w->text_bytes = 0;
+        script_die(w, facts, 2);
+        cr_assert(script_expect(w, "    100 resume           fail-health:0 look:0\n"));
+}
+
+Test(resume, without_the_protocol_a_launch_that_went_unnoticed_counts_as_serving)
+{
+        struct succession_limits l = script_limits();
+        struct resume_fact facts[] = { runs(0, false), kit(1) };
+        struct script *w;
+
+        l.epoch.protocol = false;
+        w = script_new(&l);
+        succession_step(&w->s, &l, &(struct succession_input){ .event = ON_BEGIN }, (struct mono){ 0 }, &w->fx);
+        succession_step(&w->s, &l, &(struct succession_input){ .event = ON_KIT_READY }, (struct mono){ 0 }, &w->fx);
+        script_die(w, facts, 2);
+        script_run(w, 100000);
+        cr_assert(script_expect(w, "      0 resume           (launched) (accepted) kit:1<-0\n"));
+        cr_assert(succession_ready(&w->s, NULL));
+        cr_assert_eq(w->s.served, 0);
+}
