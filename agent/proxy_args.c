@@ -183,7 +183,21 @@ static void say_number(struct words *w, const char *name, uint64_t v)
         say(w, text);
 }
 
-static int begin(const struct proxy_args *a, struct words *w)
+/* Return: how many words the option takes that says where and how the proxy logs; 0 for any other word. */
+static size_t about_its_log(const char *word)
+{
+        static const char *const names[] = { "-l", "--log-level", "--log-path", "--log-format" };
+
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+                size_t n = strlen(names[i]);
+
+                if (strncmp(word, names[i], n) == 0 && (word[n] == '\0' || word[n] == '='))
+                        return word[n] ? 1 : 2;
+        }
+        return 0;
+}
+
+static int begin(const struct proxy_args *a, bool keep_log, struct words *w)
 {
         size_t n = 0;
 
@@ -192,8 +206,14 @@ static int begin(const struct proxy_args *a, struct words *w)
         *w = (struct words){ .list = calloc(n + 32, sizeof(char *)) };
         if (!w->list)
                 return -ENOMEM;
-        for (size_t i = 0; i < n; i++)
-                say(w, a->kept[i]);
+        for (size_t i = 0; i < n; i++) {
+                size_t skip = keep_log ? 0 : about_its_log(a->kept[i]);
+
+                if (skip == 0)
+                        say(w, a->kept[i]);
+                else
+                        i += skip - 1;
+        }
         return 0;
 }
 
@@ -210,7 +230,7 @@ static int finish(struct words *w, char ***ret_argv)
 int proxy_args_compose(const struct proxy_args *a, const struct launch_params *p, char ***ret_argv)
 {
         struct words w;
-        int r = begin(a, &w);
+        int r = begin(a, true, &w);
 
         if (r < 0)
                 return r;
@@ -235,7 +255,7 @@ int proxy_args_compose(const struct proxy_args *a, const struct launch_params *p
 int proxy_args_compose_validate(const struct proxy_args *a, const char *config_path, const char *config_yaml, char ***ret_argv)
 {
         struct words w;
-        int r = begin(a, &w);
+        int r = begin(a, false, &w); /* its verdict shall reach us, whatever the user wants to see of it otherwise */
 
         if (r < 0)
                 return r;
@@ -249,5 +269,7 @@ int proxy_args_compose_validate(const struct proxy_args *a, const char *config_p
         }
         say(&w, "--mode");
         say(&w, "validate");
+        say(&w, "--log-level");
+        say(&w, "error");
         return finish(&w, ret_argv);
 }

@@ -576,7 +576,7 @@ static void on_kit_failed(struct step *t, struct epoch *e)
         if (s->stops || s->end != END_NOT)
                 return;
         if (from_disk && s->served == NO_EPOCH && s->wanted == NO_EPOCH && !t->l->wait_exhausted) {
-                end(t, t->in->value > 0 ? STATUS_INVALID : STATUS_FAILED); /* the shell has said which file */
+                end(t, t->in->value < 0 ? STATUS_FAILED : STATUS_INVALID); /* the shell has said which file */
                 return;
         }
         if (s->launch_when_ready && s->served != NO_EPOCH) { /* nobody serves: no try is free, and none goes on for ever */

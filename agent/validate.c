@@ -50,28 +50,21 @@ static bool complains(const char *line, size_t n)
         return false;
 }
 
-/* The proxy's own words: the first line that complains, else the last line there is. */
-static void own_words(const char *text, char *ret, size_t size)
+/* The proxy's own words: the first line that complains. Return: false if none does, so that it ended for another reason. */
+static bool own_words(const char *text, char *ret, size_t size)
 {
-        const char *best = NULL;
-        size_t best_bytes = 0;
-
         for (const char *line = text; *line;) {
                 size_t n = strcspn(line, "\n");
 
-                if (n > 0) {
-                        best = line;
-                        best_bytes = n;
-                        if (complains(line, n))
-                                break;
+                if (complains(line, n)) {
+                        const char *words = skip_prefix(line, n);
+
+                        (void)snprintf(ret, size, "%.*s", (int)(n - (size_t)(words - line)), words);
+                        return true;
                 }
                 line += n + (line[n] == '\n');
         }
-        if (!best) {
-                (void)snprintf(ret, size, "%s", "it gives no reason");
-                return;
-        }
-        (void)snprintf(ret, size, "%.*s", (int)(best_bytes - (size_t)(skip_prefix(best, best_bytes) - best)), skip_prefix(best, best_bytes));
+        return false;
 }
 
 static void drop(struct agent *a)
@@ -167,6 +160,6 @@ void validate_ended(struct agent *a, const struct wire_job *job)
         if (job->error)
                 (void)snprintf(a->rejected, sizeof(a->rejected), "cannot execute %s: %s", a->args.program, strerror((int)job->error));
         else if (rejected)
-                own_words(text, a->rejected, sizeof(a->rejected));
+                rejected = own_words(text, a->rejected, sizeof(a->rejected));
         finish(a, rejected);
 }

@@ -142,6 +142,24 @@ def test_arguments_that_envoy_rejects_end_with_2_and_envoys_own_words(baton):
     assert "no-such-option" in why(baton)
 
 
+@pytest.mark.parametrize("words", [("--log-level", "off"), ("-l", "off"), ("--log-path", "own.log"), ("--log-format", "%v")], ids=" ".join)
+def test_envoys_words_are_heard_however_it_logs(baton, words):
+    unknown_field(baton.config_path, Listener())
+    baton.start("--", envoy(NEWEST), "-c", baton.config_path, *words)
+    assert baton.wait_exit() == 2
+    assert "static_resourcez" in baton.events("config.rejected")[0]["reason"]
+
+
+def test_a_wrapper_that_fails_before_envoy_could_judge_is_no_rejected_config(baton):
+    """Exit 2 would tell systemd that starting again does not help."""
+    wrapper = Wrapper(baton.dir)
+    wrapper.mode("echo no secrets today; exit 1")
+    wrapper.validate("echo no secrets today; exit 1")
+    baton.run(wrapper.path, wait=False, options=["--retry-initial", "1ms", "--retry-tokens", 2])
+    assert baton.wait_exit() == 1
+    assert baton.events("config.rejected") == [] and wrapper.starts() == 3
+
+
 @pytest.mark.parametrize("kind", ["missing", "folder", "pipe"])
 def test_a_config_that_cannot_be_read_ends_with_2_and_names_the_file(baton, kind):
     if kind == "folder":

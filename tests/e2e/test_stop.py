@@ -9,6 +9,7 @@ import signal
 import socket
 import termios
 import threading
+import time
 
 import pytest
 from support.client import Client, admin_stat, ask, body_of, in_flight, refuses
@@ -83,6 +84,34 @@ def test_busy_kept_connections_are_asked_to_close_and_none_is_reset(baton, each_
           f"gap_ms={load.longest_gap_ms} stop_ms={stop_took(baton):.0f}")
     assert load.in_flight == 0 and load.failed == load.refused
     assert nothing_was_cut(baton)
+
+
+def test_a_kept_connection_between_two_requests_is_asked_to_close_before_it_is_cut(new_baton, each_envoy, count):
+    """One look that shows nothing in flight proves nothing: the connection is about to send."""
+    asked = 0
+    for _ in range(count(10, 2)):
+        baton, listener = new_baton(), Listener()
+        baton.run(each_envoy, listeners=[listener])
+        answers = {}
+
+        def go_on(c, n, answers=answers):
+            answers[n] = []
+            while c.ended is None and not c.closes:
+                answers[n].append(c.get())
+                time.sleep(0.03)  # between two requests
+
+        with clients(listener, 4) as kept:
+            threads = [threading.Thread(target=go_on, args=(c, n)) for n, c in enumerate(kept)]
+            for t in threads:
+                t.start()
+            wait_until(lambda answers=answers: len(answers) == 4 and all(answers.values()), "all have been served")
+            assert baton.stop() == 0
+            for t in threads:
+                t.join()
+            assert all(set(got) == {"hello"} for got in answers.values()), "a request failed"
+            asked += sum(c.closes for c in kept)
+    print(f"stops={count(10, 2)} connections={count(10, 2) * 4} asked_to_close={asked}")
+    assert asked == count(10, 2) * 4
 
 
 def test_ports_refuse_once_a_stop_has_begun_to_drain(baton):
@@ -494,32 +523,35 @@ def test_without_any_agent_the_keeper_stops_the_proxies_itself(own_programs):
     assert body_of(listener) == "hello", "the proxy does not care"
     assert baton.stop() == 0
     assert "keeper.stops-alone" in baton.log() and refuses(listener)
+    assert "caught ENVOY_SIGTERM" in baton.log(), "it was asked before it was killed"
     assert list(marked_processes(baton.mark)) == []
     (baton.build / "baton-agent").chmod(0o755)
     runs_again_and_leaves_nothing(baton, listener)
 
 
-def runs_again_and_leaves_nothing(baton, listener):
+def runs_again_and_leaves_nothing(baton, listener, of_the_dead=frozenset()):
     moment = baton.moment()
     baton.start("--", envoy(NEWEST), "-c", baton.config_path, *QUIET)
     baton.wait_event("epoch.accepted", since=moment)
     assert body_of(listener) == "hello"
+    assert not of_the_dead & segments(), "what the killed instance left is swept before the start"
     assert baton.stop() == 0
 
 
 def test_when_the_keeper_is_killed_every_proxy_and_the_agent_go_and_the_next_run_starts_cleanly(baton, each_envoy):
     listener = Listener()
-    baton.run(each_envoy, listeners=[listener])
+    baton.run(each_envoy, listeners=[listener], options=["--stable", "0"])
+    for _ in range(2):
+        baton.wait_event("epoch.accepted", since=baton.kill_proxy())
     proxy, agent = baton.proxy_pid(), baton.agent_pid()
     baton.process.kill()
     baton.wait_exit()
     wait_until(lambda: list(marked_processes(baton.mark)) == [], f"proxy {proxy} and agent {agent} end")
     wait_until(lambda: refuses(listener), "the last thread of the proxy ends")  # a zombie may have threads that still run
-    assert (baton.run_dir / "e0").exists(), "nobody was there to clean up: the next one has something to do"
+    assert (baton.run_dir / "e2").exists(), "nobody was there to clean up: the next one has something to do"
     own = {f"envoy_shared_memory_{10 * int(p.read_text())}" for p in baton.run_dir.glob("e*.id")}
     assert own and own <= segments()
-    runs_again_and_leaves_nothing(baton, listener)
-    assert not own & segments(), "segments of the killed instance are swept"
+    runs_again_and_leaves_nothing(baton, listener, own)
 
 
 def test_when_the_keeper_is_killed_a_proxy_that_hangs_goes_too(baton):
