@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,6 +134,7 @@ static void know_content(struct agent *a, const struct epoch *e)
         if (a->args.config_path && kit_snapshot_path(&a->kits, e->number, path, sizeof(path)) == 0)
                 (void)kit_read_file(path, &text, &n);
         bootstrap_read(text, n, a->args.config_yaml, a->args.config_path, &a->facts);
+        (void)malloc_trim(0); /* what parsing a large one took would stay with us for ever */
 }
 
 static void run_free(struct look_run *run)
