@@ -127,6 +127,18 @@ json_node json_at(const struct json *j, json_node array, size_t i)
         return json_is_array(j, array) ? child(j, array, i) : JSON_NONE;
 }
 
+json_node json_first(const struct json *j, json_node array)
+{
+        return json_at(j, array, 0);
+}
+
+json_node json_next(const struct json *j, json_node array, json_node element)
+{
+        json_node n = token(j, element) ? skip(j, element) : JSON_NONE;
+
+        return token(j, n) && token(j, n)->start < token(j, array)->end ? n : JSON_NONE;
+}
+
 json_node json_get(const struct json *j, json_node object, const char *key)
 {
         size_t n = json_is_object(j, object) ? json_size(j, object) : 0;

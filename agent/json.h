@@ -42,6 +42,8 @@ void json_done(struct json *j);
 
 json_node json_get(const struct json *j, json_node object, const char *key); /* the first of that name, or JSON_NONE */
 json_node json_at(const struct json *j, json_node array, size_t i);
+json_node json_first(const struct json *j, json_node array); /* with json_next(): each element in turn, in one pass */
+json_node json_next(const struct json *j, json_node array, json_node element);
 size_t json_size(const struct json *j, json_node n); /* members or elements; 0 for anything else */
 json_node json_key_at(const struct json *j, json_node object, size_t i); /* the i-th key; its value is json_value_of() */
 json_node json_value_of(const struct json *j, json_node key);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One look at a generation: every key it asked for is harvested, its admin socket is asked for the facts of the gate, and
- * when all of it is there (or 2 s have passed) one event says what was seen. Also the small questions to the admin: has
- * the list of listeners changed, what is in flight.
+ * when all of it is there (or nothing more has come for 2 s) one event says what was seen. Also the small questions to the
+ * admin: has the list of listeners changed, what is in flight.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,53 +38,82 @@ struct look_run {
 
 /* ---- /listeners ------------------------------------------------------------------------------------- */
 
-static bool address_is(const struct json *doc, json_node address, const struct hr_key *k)
-{
-        json_node socket = json_get(doc, address, "socket_address");
-        json_node pipe = json_get(doc, address, "pipe");
-        char text[HR_URL_BYTES], ip[128];
-        int64_t port = 0;
-        const char *rest = strstr(k->url, "://");
+struct address_list {
+        char (*list)[HR_URL_BYTES]; /* as in a key's URL, behind "://" */
+        size_t n;
+};
 
-        if (!rest)
-                return false;
-        rest += 3;
-        if (pipe != JSON_NONE)
-                return json_string(doc, json_get(doc, pipe, "path"), text, sizeof(text)) == 0 && strcmp(rest, text) == 0;
-        if (socket == JSON_NONE || json_string(doc, json_get(doc, socket, "address"), ip, sizeof(ip)) != 0)
-                return false;
-        (void)json_int(doc, json_get(doc, socket, "port_value"), &port);
-        (void)snprintf(text, sizeof(text), strchr(ip, ':') ? "[%s]:%" PRId64 : "%s:%" PRId64, ip, port);
-        return strcmp(rest, text) == 0;
+static void addresses_done(struct address_list *l)
+{
+        free(l->list);
 }
 
-static bool is_listed(const struct json *doc, const struct hr_key *k)
+static void add_address(struct address_list *l, const struct json *doc, json_node address)
+{
+        json_node socket = json_get(doc, address, "socket_address");
+        json_node path = json_get(doc, json_get(doc, address, "pipe"), "path");
+        char *text, ip[128];
+        int64_t port = 0;
+
+        if (l->n % 64 == 0) {
+                void *more = realloc(l->list, (l->n + 64) * sizeof(*l->list));
+
+                if (!more)
+                        return;
+                l->list = more;
+        }
+        text = l->list[l->n];
+        if (json_string(doc, path, text, HR_URL_BYTES) == 0) {
+                l->n++;
+                return;
+        }
+        if (json_string(doc, json_get(doc, socket, "address"), ip, sizeof(ip)) != 0)
+                return;
+        (void)json_int(doc, json_get(doc, socket, "port_value"), &port);
+        (void)snprintf(text, HR_URL_BYTES, strchr(ip, ':') ? "[%s]:%" PRId64 : "%s:%" PRId64, ip, port);
+        l->n++;
+}
+
+static int compare_addresses(const void *a, const void *b)
+{
+        return strcmp(a, b);
+}
+
+/* In one pass and sorted: with a thousand listeners, asking the document once for each key takes seconds. */
+static void list_addresses(const struct json *doc, struct address_list *ret)
 {
         json_node all = json_get(doc, JSON_ROOT, "listener_statuses");
 
-        for (size_t i = 0; i < json_size(doc, all); i++) {
-                json_node one = json_at(doc, all, i);
+        for (json_node one = json_first(doc, all); one != JSON_NONE; one = json_next(doc, all, one)) {
                 json_node more = json_get(doc, one, "additional_local_addresses");
 
-                if (address_is(doc, json_get(doc, one, "local_address"), k))
-                        return true;
-                for (size_t j = 0; j < json_size(doc, more); j++)
-                        if (address_is(doc, json_at(doc, more, j), k))
-                                return true;
+                add_address(ret, doc, json_get(doc, one, "local_address"));
+                for (json_node other = json_first(doc, more); other != JSON_NONE; other = json_next(doc, more, other))
+                        add_address(ret, doc, other);
         }
-        return false;
+        if (ret->n)
+                qsort(ret->list, ret->n, sizeof(*ret->list), compare_addresses);
+}
+
+static bool is_listed(const struct address_list *l, const struct hr_key *k)
+{
+        const char *rest = strstr(k->url, "://");
+
+        return rest && l->n && bsearch(rest + 3, l->list, l->n, sizeof(*l->list), compare_addresses);
 }
 
 /* Which keys /listeners names: those of the look, and the held ones that nobody asked for again. */
 static bool mark_listed(struct look_run *run, struct look_key *keys, size_t n)
 {
+        CLEANUP(addresses_done) struct address_list listed = { 0 };
         struct json doc;
         struct json_error error;
 
         if (!run->listed || json_parse(run->listed, run->listed_bytes, &doc, &error) != 0)
                 return false;
+        list_addresses(&doc, &listed);
         for (size_t i = 0; i < n; i++)
-                keys[i].listed = is_listed(&doc, &run->proc->agent->s.escrow.keys[keys[i].key].key);
+                keys[i].listed = is_listed(&listed, &run->proc->agent->s.escrow.keys[keys[i].key].key);
         json_done(&doc);
         return true;
 }
@@ -105,6 +135,7 @@ static void know_content(struct agent *a, const struct epoch *e)
         if (a->args.config_path && kit_snapshot_path(&a->kits, e->number, path, sizeof(path)) == 0)
                 (void)kit_read_file(path, &text, &n);
         bootstrap_read(text, n, a->args.config_yaml, a->args.config_path, &a->facts);
+        (void)malloc_trim(0); /* what parsing a large one took would stay with us for ever */
 }
 
 static void run_free(struct look_run *run)
@@ -224,6 +255,7 @@ static void answer_came(struct look_run *run, const struct hr_message *m, int fd
         k = &run->keys[run->answered];
         run->fds[run->answered] = fd;
         run->answered++;
+        ev_timer_again(run->proc->agent->loop, &run->timeout); /* thousands of keys may take longer than one, all together */
         if (m->type != HR_REPLY_PASS || fd < 0)
                 return;
         if (hr_listener_inode(fd, &k->inode) < 0)
@@ -331,11 +363,11 @@ void look_start(struct proc *p)
                         run->keys[run->n++] = (struct look_key){ .key = i };
         for (size_t i = 0; i < run->n; i++)
                 run->fds[i] = -1;
-        ev_timer_init(&run->timeout, on_timeout, LOOK_MS / 1e3, 0.);
+        ev_timer_init(&run->timeout, on_timeout, 0., LOOK_MS / 1e3);
         ev_timer_init(&run->retry, on_retry, 0., RETRY_MS / 1e3);
         run->timeout.data = run;
         run->retry.data = run;
-        ev_timer_start(a->loop, &run->timeout);
+        ev_timer_again(a->loop, &run->timeout);
         p->look = run;
         /* Answers to a dead agent, or to a look that ran out of time, must not be taken for ours. */
         if ((!p->child_used || p->child.outstanding > 0) && !p->child.syncing && hr_child_sync(&p->child) == HR_NO_PEER)

@@ -2,6 +2,7 @@
 /* What the control and status servers say about the instance: built from the state, nothing else. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -94,32 +95,70 @@ static void write_epochs(struct agent *a, struct json_writer *w)
 }
 
 /* One line an address: how many workers have it, how many of their sockets are held. */
+struct line {
+        const struct escrow_key *first;
+        unsigned workers, held;
+};
+
+static int same_address(const struct escrow_key *a, const struct escrow_key *b)
+{
+        int r = strcmp(a->key.url, b->key.url);
+
+        return r ? r : strcmp(a->key.netns, b->key.netns);
+}
+
+static int by_age(const void *a, const void *b)
+{
+        const struct escrow_key *x = ((const struct line *)a)->first, *y = ((const struct line *)b)->first;
+
+        return x < y ? -1 : x > y;
+}
+
+static int by_address(const void *a, const void *b)
+{
+        int r = same_address(((const struct line *)a)->first, ((const struct line *)b)->first);
+
+        return r ? r : by_age(a, b);
+}
+
+/* Sorted, joined, and sorted back: comparing each with each takes a second for 4096 keys. Return: how many lines. */
+static size_t list_lines(const struct escrow *e, struct line *lines)
+{
+        size_t n = 0, joined = 0;
+
+        for (uint32_t i = 0; i < e->n; i++)
+                if (e->keys[i].asked_by != NO_EPOCH || e->keys[i].inode)
+                        lines[n++] = (struct line){ &e->keys[i], 1, e->keys[i].inode != 0 };
+        qsort(lines, n, sizeof(*lines), by_address);
+        for (size_t i = 0; i < n; i++) {
+                if (joined == 0 || same_address(lines[joined - 1].first, lines[i].first) != 0) {
+                        lines[joined++] = lines[i];
+                        continue;
+                }
+                lines[joined - 1].workers++;
+                lines[joined - 1].held += lines[i].held;
+        }
+        qsort(lines, joined, sizeof(*lines), by_age);
+        return joined;
+}
+
 static void write_listeners(struct agent *a, struct json_writer *w)
 {
-        const struct escrow *e = &a->s.escrow;
+        CLEANUP(free_ptr) struct line *lines = calloc(a->s.escrow.n + 1, sizeof(*lines));
+        size_t n = lines ? list_lines(&a->s.escrow, lines) : 0;
 
         json_key(w, "listeners");
         json_begin_array(w);
-        for (uint32_t i = 0; i < e->n; i++) {
-                unsigned workers = 0, held = 0;
-                bool told = e->keys[i].asked_by == NO_EPOCH && !e->keys[i].inode;
+        for (size_t i = 0; i < n; i++) {
+                const struct escrow_key *k = lines[i].first;
 
-                for (uint32_t j = 0; j < e->n; j++) {
-                        if (strcmp(e->keys[j].key.url, e->keys[i].key.url) != 0 || strcmp(e->keys[j].key.netns, e->keys[i].key.netns) != 0)
-                                continue;
-                        told |= j < i;
-                        workers += e->keys[j].asked_by != NO_EPOCH || e->keys[j].inode;
-                        held += e->keys[j].inode != 0;
-                }
-                if (told)
-                        continue;
                 json_begin_object(w);
-                json_key(w, "address"), json_string_value(w, e->keys[i].key.url);
-                if (*e->keys[i].key.netns)
-                        json_key(w, "network_namespace"), json_string_value(w, e->keys[i].key.netns);
-                json_key(w, "workers"), json_uint_value(w, workers);
-                json_key(w, "held"), json_uint_value(w, held);
-                json_key(w, "silenced"), json_bool_value(w, e->keys[i].silenced);
+                json_key(w, "address"), json_string_value(w, k->key.url);
+                if (*k->key.netns)
+                        json_key(w, "network_namespace"), json_string_value(w, k->key.netns);
+                json_key(w, "workers"), json_uint_value(w, lines[i].workers);
+                json_key(w, "held"), json_uint_value(w, lines[i].held);
+                json_key(w, "silenced"), json_bool_value(w, k->silenced);
                 json_end_object(w);
         }
         json_end_array(w);

@@ -11,7 +11,8 @@
 
 #include "agent/keeper/wire.h"
 
-enum { TABLE_MAX = 4096 };
+/* All the listen sockets that an agent can know (4096), the launch kits of 64 generations, and the rest. */
+enum { TABLE_MAX = 5120 };
 
 struct table {
         uint32_t n;

@@ -127,6 +127,15 @@ static int send_list(struct keeper *k)
         return r;
 }
 
+/* How many descriptors we can hold: the table's size, or what the limit of descriptors leaves for it. */
+static uint32_t table_room(const struct keeper *k)
+{
+        enum { OWN_FDS = 64 }; /* ours, and a pidfd for each process that runs */
+        uint64_t fds = k->nofile_hard > OWN_FDS ? k->nofile_hard - OWN_FDS : 0;
+
+        return fds < TABLE_MAX ? (uint32_t)fds : TABLE_MAX;
+}
+
 static int send_facts(struct keeper *k)
 {
         struct talk *t = &k->talk;
@@ -139,7 +148,7 @@ static int send_facts(struct keeper *k)
                 .nofile_soft = k->nofile_soft,
                 .nofile_hard = k->nofile_hard,
                 .listen_fds = k->inherited,
-                .held = TABLE_MAX,
+                .held = table_room(k),
                 .started_ns = k->started.ns,
         };
         int r;
@@ -285,14 +294,25 @@ static bool names_are_sound(const struct request *q)
         return at == q->bytes;
 }
 
-static bool table_has_room(const struct table *t, const struct request *q)
+/*
+ * Listen sockets may not fill the table: one that is not held costs its own clients in a crash, a launch kit that is not
+ * held costs everybody's, for nothing could be launched any more.
+ */
+static bool table_has_room(const struct keeper *k, const struct request *q)
 {
         const char *name = q->names;
-        uint32_t more = 0;
+        uint32_t more = 0, room = table_room(k);
+        bool listens = false;
 
-        for (uint32_t i = 0; i < q->head.n; i++, name += strlen(name) + 1)
-                more += table_fd(t, name) < 0;
-        return more <= TABLE_MAX - t->n;
+        for (uint32_t i = 0; i < q->head.n; i++, name += strlen(name) + 1) {
+                if (table_fd(&k->table, name) >= 0)
+                        continue;
+                more++;
+                listens |= strncmp(name, "listen/", 7) == 0;
+        }
+        if (listens)
+                room -= room / 8;
+        return more == 0 || (k->table.n <= room && more <= room - k->table.n);
 }
 
 /* All or nothing. */
@@ -304,7 +324,7 @@ static int hold(struct keeper *k, struct request *q)
                 return -EMFILE;
         if (!names_are_sound(q) || q->n_fds != q->head.n)
                 return -EINVAL;
-        if (!table_has_room(&k->table, q))
+        if (!table_has_room(k, q))
                 return -ENOSPC;
         for (uint32_t i = 0; i < q->head.n; i++, name += strlen(name) + 1)
                 (void)table_put(&k->table, name, q->fds[i]); /* cannot fail any more */

@@ -172,6 +172,37 @@ static int64_t raw_call(int fd, struct wire_header h, const char *payload, const
         return reply.value;
 }
 
+Test(keeper, listen_sockets_leave_room_for_launch_kits)
+{
+        struct rig r;
+        struct rig_agent a;
+        const char *kit[] = { "kit/9", "parent/9", "child/9", "udp/9" };
+        int fd = rig_memfd(), fds[] = { fd, fd, fd, fd };
+        struct rlimit limit;
+        char name[32];
+        uint32_t n = 0;
+
+        /* Few descriptors: the limit of a small container counts, not the table's size. */
+        cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        limit.rlim_cur = limit.rlim_max = 300;
+        cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        rig_start(&r, NULL);
+        rig_work(&r, &a);
+        for (; n < a.facts.held; n++) {
+                const char *names[] = { name };
+
+                (void)snprintf(name, sizeof(name), "listen/%u/x", n);
+                if (keeper_link_hold(a.link, names, &fd, 1) != 0)
+                        break;
+        }
+        cr_expect_gt(n, a.facts.held / 2);
+        cr_assert_lt(n, a.facts.held);
+        cr_assert_eq(keeper_link_hold(a.link, kit, fds, 4), 0);
+        rig_hold(&a, "listen/0/x", fd); /* a new socket for a known key takes no more room */
+        rig_agent_done(&a);
+        rig_end(&r);
+}
+
 Test(keeper, malformed_requests_are_refused_and_change_nothing)
 {
         struct rig r;
