@@ -16,7 +16,6 @@ static const struct {
         { "kit.failed", "a launch cannot be prepared" },
         { "run-dir.refused", "the run directory cannot be used" },
         { "status.refused", "the status address cannot be used" },
-        { "options.refused", "the options are refused" },
         { "stop.asked", "a stop was asked for" }, /* before what it brings about */
         { "epoch.exited", "the proxy ended" },
         { "epoch.not-accepting", "the proxy runs but does not accept yet" },
