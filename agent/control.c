@@ -54,6 +54,7 @@ struct control {
         ev_prepare prepare;
         bool running; /* inside MHD_run: no second time */
         bool again;
+        bool wake;    /* something happened that a suspended request may wait for */
         bool closing; /* nothing waits any more */
 };
 
@@ -519,6 +520,7 @@ static void wake_suspended(struct control *c)
         struct request *next;
         bool any = false;
 
+        c->wake = false;
         for (struct request *r = c->suspended; r; r = next) {
                 next = r->next;
                 if (!come_true(r) && mono_before(now, r->until))
@@ -556,7 +558,7 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *w, int revents)
                         wait = (double)ms / 1e3;
         }
         for (struct request *r = c->suspended; r; r = r->next)
-                until = mono_min(until, r->until);
+                until = c->wake ? now : mono_min(until, r->until);
         if (!mono_is_never(until)) {
                 double left = mono_before(now, until) ? (double)(until.ns - now.ns) / 1e9 : 0;
 
@@ -574,18 +576,13 @@ static void on_event_added(void *userdata)
 {
         struct control *c = userdata;
 
-        /* Not from here: an event may be said in the middle of anything. The loop wakes the followers. */
-        if (c->suspended) {
-                ev_timer_stop(c->loop, &c->timer);
-                ev_timer_set(&c->timer, 0., 0.);
-                ev_timer_start(c->loop, &c->timer);
-        }
+        /* Not from here: an event may be said in the middle of anything. The loop wakes the followers, see on_prepare(). */
+        c->wake = true;
 }
 
 void control_changed(struct control *c)
 {
-        if (c->suspended)
-                on_event_added(c);
+        on_event_added(c);
 }
 
 int control_new(struct ev_loop *loop, const struct control_ops *ops, struct control **ret)
