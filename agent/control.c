@@ -19,7 +19,7 @@
 #include "agent/events.h"
 #include "agent/log.h"
 
-enum { SERVERS_MAX = 16, CONNECTIONS_MAX = 256, STATUS_CONNECTIONS_MAX = 1024, BODY_BYTES_MAX = 64 * 1024, IDLE_S = 30, PAGE_BYTES = 16 * 1024 };
+enum { SERVERS_MAX = 16, CONNECTIONS_MAX = 256, STATUS_CONNECTIONS_MAX = 1024, CONNECTIONS_PER_IP_MAX = 256, BODY_BYTES_MAX = 64 * 1024, IDLE_S = 30, PAGE_BYTES = 16 * 1024 };
 
 #define WAIT_MS_MAX (INT64_C(10) * 366 * 24 * 3600 * 1000)
 
@@ -615,6 +615,7 @@ int control_serve(struct control *c, int listen_fd, enum control_kind kind)
                                      MHD_OPTION_LISTEN_SOCKET, listen_fd,
                                      MHD_OPTION_CONNECTION_LIMIT, (unsigned)(kind == CONTROL_PRIVATE ? CONNECTIONS_MAX : STATUS_CONNECTIONS_MAX),
                                      MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S,
+                                     MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)CONNECTIONS_PER_IP_MAX,
                                      MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
                                      MHD_OPTION_END);
         info = s->daemon ? MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
