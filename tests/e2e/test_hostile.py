@@ -41,8 +41,8 @@ class Endpoint:
     def connect(self):
         if isinstance(self.where, pathlib.Path):
             s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            s.connect(str(self.where))  # waits for a place in the queue
             s.settimeout(30)
-            s.connect(str(self.where))
             return s
         return socket.create_connection(self.where, 30, source_address=self.source)
 
@@ -97,11 +97,12 @@ def test_garbage_is_survived_and_costs_neither_memory_nor_descriptors(served, ki
     attack(count(20, 3))
     wait_until(lambda: server.get("/healthz/ready")[0] == 200, "an answer")
     memory, descriptors = memory_kib(agent), open_descriptors(agent)
-    attack(count(60, 9))
+    attack(rounds := count(60, 9))
     status = served.status()
     assert status["agent"]["pid"] == agent and status["ready"] is True, "nothing that was half said was done"
     wait_until(lambda: open_descriptors(agent) <= descriptors, "closed connections")
-    assert memory_kib(agent) - memory < 2048, "it keeps what strangers send"
+    sent_kib = rounds * sum(map(len, REQUESTS)) // 1024
+    assert memory_kib(agent) - memory < sent_kib // 4, "it keeps what strangers send"
 
 
 @pytest.mark.parametrize("kind", ["control", "status"])
@@ -293,23 +294,28 @@ def frame(body, length=None):
     return (len(body) if length is None else length).to_bytes(8, "big") + body
 
 
-def datagrams():
-    yield from (b"", b"\0", b"abc", b"\0" * 7, b"\0" * 8, b"\xff" * 8, b"\xff" * 5000, b"x" * 60_000, frame(b""), frame(b"\xff" * 40))
-    yield from (frame(b"\x0a\x00", 2**63), frame(b"\x0a\x00", 4096), frame(b"\x0a\x7f\x01"), frame(b"\x0a\x00" + b"junk"))
+def datagrams(answered):
+    """Garbage; with `answered` also what is well-formed, so that baton answers it: a proxy that starts would take the answer
+    for its own, but its folder is open to nobody but the proxy's user."""
+    yield from (b"", b"\0", b"abc", b"\0" * 7, b"\xff" * 8, b"\xff" * 5000, b"x" * 60_000, frame(b"\xff" * 40))
+    yield from (frame(b"\x0a\x00", 2**63), frame(b"\x0a\x00", 4096), frame(b"\x0a\x7f\x01"))
+    if not answered:
+        return
+    yield from (b"\0" * 8, frame(b"\x0a\x00" + b"junk"))
     for kind in range(1, 9):
         yield frame(b"\x12\x02" + bytes([kind << 3 | 2, 0]))  # replies, to whom nobody asked
 
 
-def throw(path, with_descriptors=True):
+def throw(path, answered):
     """Everything at one socket; what does not fit into its queue is lost, as it would be for anybody."""
     read_end, write_end = os.pipe()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
         s.setblocking(False)
-        for data in datagrams():
+        for data in datagrams(answered):
             for ancillary in ([], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [read_end] * 3))]):
                 try:
-                    s.sendmsg([data], ancillary if with_descriptors else [], 0, path)
-                except (BlockingIOError, ConnectionRefusedError, FileNotFoundError, OSError):
+                    s.sendmsg([data], ancillary, 0, path)
+                except OSError:
                     pass
     os.close(read_end), os.close(write_end)
 
@@ -323,7 +329,7 @@ def test_garbage_on_the_protocol_sockets_harms_nobody(baton, hammer, count):
     with hammer(listener) as load:
         for _ in range(count(200, 20)):
             for path in own_sockets(baton):
-                throw(path)
+                throw(path, answered=True)
             baton.status()
             descriptors = descriptors or open_descriptors(agent)
         wait_until(lambda: open_descriptors(agent) <= descriptors, "strange descriptors closed")
@@ -332,6 +338,6 @@ def test_garbage_on_the_protocol_sockets_harms_nobody(baton, hammer, count):
             moment = baton.kill_proxy()
             while not any(e["event"] == "epoch.accepted" for e in baton.events()[moment:]):
                 for path in own_sockets(baton):  # of a generation that starts, too
-                    throw(path)
+                    throw(path, answered=False)
             assert baton.agent_pid() == agent, "the agent did not survive it"
     assert load.refused == 0 and load.failed_otherwise == 0
