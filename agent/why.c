@@ -5,6 +5,8 @@
 
 #include "agent/events.h"
 
+enum { ALWAYS = 6 }; /* so many of the reasons count whatever was before; the others only if nothing worse was */
+
 /* Events that explain, and how. Later ones overrule earlier ones; one that heals takes the explanation back. */
 static const struct {
         const char *event;
@@ -64,7 +66,7 @@ static void take(const char *line, size_t n, int *rank, char *ret, size_t size)
                         *rank = 100;
                         if (*ret && !strstr(ret, "; it serves again"))
                                 add(ret, size, "", "; it serves again");
-                } else if (i <= *rank || i <= 6) {
+                } else if (i <= *rank || i < ALWAYS) {
                         explain(&doc, reasons[i].words, ret, size);
                         *rank = i;
                 }
