@@ -19,8 +19,8 @@
 #include "agent/late.h"
 #include "agent/log.h"
 
-enum { SERVERS_MAX = 16, CONNECTIONS_MAX = 256, STATUS_CONNECTIONS_MAX = 1024, BODY_BYTES_MAX = 64 * 1024, IDLE_S = 30, PAGE_BYTES = 16 * 1024,
-       SAMPLE_WAIT_MS = 500 };
+enum { SERVERS_MAX = 16, CONNECTIONS_MAX = 256, STATUS_CONNECTIONS_MAX = 1024, CONNECTIONS_PER_IP_MAX = 256, BODY_BYTES_MAX = 64 * 1024,
+       IDLE_S = 30, PAGE_BYTES = 16 * 1024, SAMPLE_WAIT_MS = 500 };
 
 #define WAIT_MS_MAX (INT64_C(10) * 366 * 24 * 3600 * 1000)
 
@@ -55,6 +55,7 @@ struct control {
         ev_prepare prepare;
         bool running; /* inside MHD_run: no second time */
         bool again;
+        bool wake;    /* something happened that a suspended request may wait for */
         bool closing; /* nothing waits any more */
 };
 
@@ -531,6 +532,7 @@ static void wake_suspended(struct control *c)
         struct request *next;
         bool any = false;
 
+        c->wake = false;
         for (struct request *r = c->suspended; r; r = next) {
                 next = r->next;
                 if (!come_true(r) && mono_before(now, r->until))
@@ -568,7 +570,7 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *w, int revents)
                         wait = (double)ms / 1e3;
         }
         for (struct request *r = c->suspended; r; r = r->next)
-                until = mono_min(until, r->until);
+                until = c->wake ? now : mono_min(until, r->until);
         if (!mono_is_never(until)) {
                 double left = mono_before(now, until) ? (double)(until.ns - now.ns) / 1e9 : 0;
 
@@ -586,18 +588,13 @@ static void on_event_added(void *userdata)
 {
         struct control *c = userdata;
 
-        /* Not from here: an event may be said in the middle of anything. The loop wakes the followers. */
-        if (c->suspended) {
-                ev_timer_stop(c->loop, &c->timer);
-                ev_timer_set(&c->timer, 0., 0.);
-                ev_timer_start(c->loop, &c->timer);
-        }
+        /* Not from here: an event may be said in the middle of anything. The loop wakes the followers, see on_prepare(). */
+        c->wake = true;
 }
 
 void control_changed(struct control *c)
 {
-        if (c->suspended)
-                on_event_added(c);
+        on_event_added(c);
 }
 
 int control_new(struct ev_loop *loop, const struct control_ops *ops, struct control **ret)
@@ -633,6 +630,7 @@ int control_serve(struct control *c, int listen_fd, enum control_kind kind)
                                      MHD_OPTION_LISTEN_SOCKET, listen_fd,
                                      MHD_OPTION_CONNECTION_LIMIT, (unsigned)(kind == CONTROL_PRIVATE ? CONNECTIONS_MAX : STATUS_CONNECTIONS_MAX),
                                      MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S,
+                                     MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)CONNECTIONS_PER_IP_MAX,
                                      MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
                                      MHD_OPTION_END);
         info = s->daemon ? MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;

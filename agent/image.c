@@ -98,7 +98,7 @@ static bool get_key(const uint8_t *buf, size_t n, size_t *at, struct escrow_key 
 
         if (!get(buf, n, at, &ik, sizeof(ik)) || ik.url_bytes >= HR_URL_BYTES || ik.netns_bytes >= HR_NETNS_BYTES)
                 return false;
-        if (ik.is_static > 1 || ik.silenced > 1 || ik.passed > 1 || ik.queue_moved > 1 || ik.harvested > 1 || ik.reserved)
+        if (ik.is_static > 1 || ik.silenced > 1 || ik.passed > 1 || ik.queue_moved > 1 || ik.harvested > 1 || ik.ambiguous > 1)
                 return false;
         *k = (struct escrow_key){
                 .key.worker = ik.worker,

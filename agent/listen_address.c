@@ -37,14 +37,18 @@ int control_open_unix(const char *path, unsigned mode, int *ret_fd)
 {
         struct sockaddr_un addr = { .sun_family = AF_UNIX };
         struct stat st;
-        int n = snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+        mode_t mask;
+        int r, n = snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
 
         if (n <= 0 || (size_t)n >= sizeof(addr.sun_path))
                 return -ENAMETOOLONG;
         if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
                 return -EEXIST; /* somebody's file: not ours to remove */
         (void)unlink(path);
-        return listen_on((const struct sockaddr *)&addr, sizeof(addr), (int)mode, ret_fd);
+        mask = umask(0); /* it would take from the mode what others are meant to have */
+        r = listen_on((const struct sockaddr *)&addr, sizeof(addr), (int)mode, ret_fd);
+        (void)umask(mask);
+        return r;
 }
 
 /* "IP:PORT", ":PORT" (all addresses), "[IPv6]:PORT" */

@@ -17,6 +17,8 @@
 #include "agent/options.h"
 #include "agent/stderr_line.h"
 
+enum { LINE_BYTES = 2048, TEXT_BYTES_MAX = 2048 };
+
 static struct {
         int64_t format, level;
         unsigned dropped;
@@ -71,8 +73,12 @@ static bool plain(const char *text)
 
 static size_t put_text(char *line, size_t at, size_t size, const char *text)
 {
-        if (plain(text))
-                return at + (size_t)snprintf(line + at, size - at, "%s", text);
+        if (plain(text)) {
+                size_t n = strnlen(text, size - at - 1); /* what does not fit is cut */
+
+                memcpy(line + at, text, n);
+                return at + n;
+        }
         at += (size_t)snprintf(line + at, size - at, "\"");
         for (const unsigned char *p = (const unsigned char *)text; *p && at + 8 < size; p++) {
                 if (*p == '"' || *p == '\\')
@@ -88,7 +94,7 @@ static size_t put_text(char *line, size_t at, size_t size, const char *text)
 
 static size_t put_field(char *line, size_t at, size_t size, const struct log_field *f)
 {
-        if (at + strlen(f->name) + 32 >= size)
+        if (at + strlen(f->name) + 40 >= size)
                 return at; /* a line is never longer than a pipe takes whole */
         if (f->type == LOG_F_STRING && (!f->text || !*f->text))
                 return at;
@@ -119,7 +125,20 @@ static size_t text_line(char *line, size_t size, int priority, const char *event
         return at;
 }
 
-static void write_fields(struct json_writer *w, int priority, const char *event, const struct log_field *fields, size_t n)
+static void write_text(struct json_writer *w, const char *text, size_t most)
+{
+        char cut[TEXT_BYTES_MAX];
+
+        if (strlen(text) <= most) {
+                json_string_value(w, text);
+                return;
+        }
+        (void)snprintf(cut, sizeof(cut), "%.*s...", (int)most, text);
+        json_string_value(w, cut);
+}
+
+/* @most: bytes of one text; longer ones are cut */
+static void write_fields(struct json_writer *w, int priority, const char *event, const struct log_field *fields, size_t n, size_t most)
 {
         json_key(w, "event"), json_string_value(w, event);
         json_key(w, "level"), json_string_value(w, level_name(priority));
@@ -129,7 +148,7 @@ static void write_fields(struct json_writer *w, int priority, const char *event,
                 json_key(w, fields[i].name);
                 switch (fields[i].type) {
                 case LOG_F_STRING:
-                        json_string_value(w, fields[i].text);
+                        write_text(w, fields[i].text, most);
                         break;
                 case LOG_F_INT:
                         json_int_value(w, fields[i].i);
@@ -144,24 +163,36 @@ static void write_fields(struct json_writer *w, int priority, const char *event,
         }
 }
 
+/* A pipe takes PIPE_BUF at once; a line that is longer once it is escaped gets shorter texts. */
+static void line_of_json(struct json_writer *w, int priority, const char *event, const struct log_field *fields, size_t n)
+{
+        char time[40];
+
+        for (size_t most = TEXT_BYTES_MAX / 2; most > 8; most /= 2) {
+                json_writer_done(w);
+                json_begin_object(w);
+                json_key(w, "time"), json_string_value(w, clock_wall(time, sizeof(time)));
+                write_fields(w, priority, event, fields, n, most);
+                json_end_object(w);
+                json_raw_end(w, "\n");
+                if (w->n <= PIPE_BUF)
+                        return;
+        }
+}
+
 static void to_stderr(int priority, const char *event, const struct log_field *fields, size_t n)
 {
         CLEANUP(json_writer_done) struct json_writer w = JSON_WRITER_NULL;
-        char line[2048], time[40];
-        size_t bytes;
+        char line[LINE_BYTES];
+        bool written;
 
         if (log_state.format == LOG_FORMAT_JSON) {
-                json_begin_object(&w);
-                json_key(&w, "time"), json_string_value(&w, clock_wall(time, sizeof(time)));
-                write_fields(&w, priority, event, fields, n);
-                json_end_object(&w);
-                json_raw_end(&w, "\n");
-                if (json_writer_text(&w) && !stderr_line(json_writer_text(&w), w.n))
-                        log_state.dropped++;
-                return;
+                line_of_json(&w, priority, event, fields, n);
+                written = json_writer_text(&w) && stderr_line(w.text, w.n);
+        } else {
+                written = stderr_line(line, text_line(line, sizeof(line), priority, event, fields, n));
         }
-        bytes = text_line(line, sizeof(line), priority, event, fields, n);
-        if (!stderr_line(line, bytes))
+        if (!written)
                 log_state.dropped++;
 }
 
@@ -171,13 +202,13 @@ void log_fields(int priority, const char *event, const struct log_field *fields,
                 CLEANUP(json_writer_done) struct json_writer w = JSON_WRITER_NULL;
 
                 events_begin(&w);
-                write_fields(&w, priority, event, fields, n);
+                write_fields(&w, priority, event, fields, n, SIZE_MAX);
                 events_add(&w);
         }
         if (priority > log_state.level)
                 return;
         if (log_state.journal) {
-                char line[2048];
+                char line[LINE_BYTES];
                 size_t bytes = text_line(line, sizeof(line), priority, event, fields, n);
 
                 line[bytes - 1] = '\0';

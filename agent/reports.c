@@ -50,8 +50,8 @@ void report_exit(struct agent *a, const struct wire_job *job)
 static void exited(struct agent *a, const struct effect *fx)
 {
         const struct epoch *e = epoch_of(a, fx->epoch);
-        /* The step that ran out of tokens has also decided how baton ends: still nobody asked for this death. */
-        bool wanted = a->s.stops == 0 && (a->s.end == END_NOT || a->s.end_status != 0);
+        /* The death that leads to the end was not asked for; those of the others behind it were. */
+        bool wanted = a->s.stops == 0 && (a->s.end == END_NOT || fx->epoch == a->s.wanted);
         char why[64], wait[48] = "no more";
         int64_t up_ms = e && !mono_is_never(e->launched) ? (e->exited_ns - e->launched.ns) / 1000000 : 0;
 

@@ -198,7 +198,6 @@ static void write_last(struct agent *a, struct json_writer *w)
 static struct backoff backoff_now(const struct agent *a, struct mono now)
 {
         struct backoff b = a->s.backoff;
-        char text[40];
 
         backoff_refill(&b, &a->limits.backoff, now);
         return b;
@@ -206,6 +205,7 @@ static struct backoff backoff_now(const struct agent *a, struct mono now)
 
 static void write_people(struct agent *a, struct json_writer *w)
 {
+        char text[40];
         struct mono now = clock_now();
         struct backoff b = backoff_now(a, now);
 

@@ -6,6 +6,8 @@
 
 #include "agent/events.h"
 
+enum { ALWAYS = 6 }; /* so many of the reasons count whatever was before; the others only if nothing worse was */
+
 /* Events that explain, and how. Later ones overrule earlier ones; one that heals takes the explanation back. */
 static const struct {
         const char *event;
@@ -17,7 +19,6 @@ static const struct {
         { "kit.failed", "a launch cannot be prepared" },
         { "run-dir.refused", "the run directory cannot be used" },
         { "status.refused", "the status address cannot be used" },
-        { "options.refused", "the options are refused" },
         { "stop.asked", "a stop was asked for" }, /* before what it brings about */
         { "epoch.exited", "the proxy ended" },
         { "epoch.not-accepting", "the proxy runs but does not accept yet" },
@@ -75,7 +76,7 @@ static void take(const char *line, size_t n, int *rank, char *ret, size_t size)
                         *rank = 100;
                         if (*ret && !strstr(ret, "; it serves again"))
                                 add(ret, size, "", "; it serves again");
-                } else if (i <= *rank || i <= 6) {
+                } else if (i <= *rank || i < ALWAYS) {
                         explain(&doc, reasons[i].words, ret, size);
                         *rank = i;
                 }

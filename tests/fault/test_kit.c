@@ -95,7 +95,7 @@ static void expect_each_call_may_fail(const struct kit_maker *m, int error)
                 int r;
 
                 fault_arm(n, error);
-                r = kit_make(m, 7, CONTENT_DISK, false, &k, text, sizeof(text));
+                r = kit_make(m, 7, CONTENT_DISK, false, "", &k, text, sizeof(text));
                 fired = fault_fired();
                 failed += r < 0;
                 cr_assert(r <= 0);
@@ -132,9 +132,9 @@ Test(kit, a_kit_is_forgotten_even_if_it_was_made_by_somebody_who_died_on_the_way
         struct kit k = KIT_NULL;
         char text[256];
 
-        cr_assert_eq(kit_make(&m, 7, CONTENT_DISK, false, &k, text, sizeof(text)), 0, "%s", text);
+        cr_assert_eq(kit_make(&m, 7, CONTENT_DISK, false, "", &k, text, sizeof(text)), 0, "%s", text);
         kit_done(&k);
-        cr_assert_eq(kit_make(&m, 7, CONTENT_DISK, false, &k, text, sizeof(text)), 0, "%s", text);
+        cr_assert_eq(kit_make(&m, 7, CONTENT_DISK, false, "", &k, text, sizeof(text)), 0, "%s", text);
         cr_assert_eq(segments_left(), 1, "the one before has gone");
         expect_whole(&k);
         kit_done(&k);
@@ -152,9 +152,9 @@ Test(kit, a_copy_outlives_what_it_was_copied_from)
         char text[256], path[128], *content = NULL;
         size_t n;
 
-        cr_assert_eq(kit_make(&m, 1, CONTENT_DISK, false, &first, text, sizeof(text)), 0, "%s", text);
+        cr_assert_eq(kit_make(&m, 1, CONTENT_DISK, false, "", &first, text, sizeof(text)), 0, "%s", text);
         cr_assert_eq(unlink(config), 0);
-        cr_assert_eq(kit_make(&m, 2, 1, false, &second, text, sizeof(text)), 0, "%s", text);
+        cr_assert_eq(kit_make(&m, 2, 1, false, "", &second, text, sizeof(text)), 0, "%s", text);
         kit_done(&first);
         kit_forget(run_dir, 1);
         cr_assert_eq(kit_snapshot_path(&m, 2, path, sizeof(path)), 0);
@@ -164,6 +164,6 @@ Test(kit, a_copy_outlives_what_it_was_copied_from)
         kit_done(&second);
         kit_forget(run_dir, 2);
         cr_assert_eq(names_in(run_dir), 0);
-        cr_assert(kit_make(&m, 3, CONTENT_DISK, false, &first, text, sizeof(text)) == -ENOENT && strstr(text, config), "%s", text);
+        cr_assert(kit_make(&m, 3, CONTENT_DISK, false, "", &first, text, sizeof(text)) == -ENOENT && strstr(text, config), "%s", text);
         clean_up();
 }

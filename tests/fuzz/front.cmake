@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: MIT
+baton_fuzz_target(json agent_options)
+baton_fuzz_target(options agent_options)
+baton_fuzz_target(config agent_options)

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: MIT
+# What a user writes, and what baton says back.
+foreach(part IN ITEMS json options instance proxy_args bootstrap)
+        baton_unit_test(${part} agent_options)
+endforeach()
+foreach(part IN ITEMS events why log listen_address)
+        baton_unit_test(${part} agent_services)
+endforeach()

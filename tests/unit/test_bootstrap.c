@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/* What baton reads in a bootstrap, and how its own admin address gets into one. */
+#include <criterion/criterion.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/bootstrap.h"
+#include "agent/cleanup.h"
+
+static struct bootstrap read_text(const char *text, const char *yaml, const char *path)
+{
+        struct bootstrap b;
+
+        bootstrap_read(text, text ? strlen(text) : 0, yaml, path, &b);
+        return b;
+}
+
+static void expect_urls(const struct bootstrap *b, const char *want)
+{
+        char text[1024] = "";
+
+        for (size_t i = 0; i < b->n_urls; i++)
+                (void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", i ? " " : "", b->urls[i]);
+        cr_expect_str_eq(text, want);
+}
+
+#define ADDRESS(host, port) "{ address: { socket_address: { address: '" host "', port_value: " port " } } }"
+#define LISTENERS(...) "static_resources: { listeners: [ " __VA_ARGS__ " ] }\n"
+
+Test(bootstrap, static_listeners_are_named_as_envoy_names_them)
+{
+        CLEANUP(bootstrap_done) struct bootstrap b = read_text(
+                LISTENERS(ADDRESS("0.0.0.0", "80") ", " ADDRESS("::", "443") ", " ADDRESS("0:0:0:0:0:0:0:1", "8") ", "
+                          "{ address: { pipe: { path: /x.sock } } }, "
+                          "{ address: { socket_address: { protocol: UDP, address: 127.0.0.1, portValue: 53 } }, "
+                          "  additional_addresses: [ " ADDRESS("127.0.0.2", "53") " ] }"),
+                NULL, "x.yaml");
+
+        cr_expect(b.readable);
+        cr_expect(!b.lds);
+        cr_expect(!bootstrap_listeners_from_outside(&b));
+        expect_urls(&b, "tcp://0.0.0.0:80 tcp://[::]:443 tcp://[::1]:8 unix:///x.sock udp://127.0.0.1:53 tcp://127.0.0.2:53");
+}
+
+Test(bootstrap, json_and_camel_case_are_the_same_to_envoy_and_to_us)
+{
+        CLEANUP(bootstrap_done) struct bootstrap b = read_text(
+                "{\"staticResources\": {\"listeners\": [{\"address\": {\"socketAddress\": {\"address\": \"1.2.3.4\", \"portValue\": 5}}}]},"
+                " \"dynamicResources\": {\"ldsConfig\": {}}}", NULL, "x.json");
+
+        expect_urls(&b, "tcp://1.2.3.4:5");
+        cr_expect(b.lds);
+        cr_expect(bootstrap_listeners_from_outside(&b));
+}
+
+Test(bootstrap, listeners_come_from_outside_with_lds_or_ads_in_either_text)
+{
+        static const char *const lds[] = { "dynamic_resources: { lds_config: { ads: {} } }", "dynamic_resources: { ads_config: {} }" };
+
+        for (size_t i = 0; i < 2; i++) {
+                CLEANUP(bootstrap_done) struct bootstrap file = read_text(lds[i], NULL, "x.yaml");
+                CLEANUP(bootstrap_done) struct bootstrap yaml = read_text("node: {}", lds[i], "x.yaml");
+                CLEANUP(bootstrap_done) struct bootstrap only = read_text(NULL, lds[i], NULL);
+
+                cr_expect(file.lds && yaml.lds && only.lds && only.readable);
+        }
+        CLEANUP(bootstrap_done) struct bootstrap cds = read_text("dynamic_resources: { cds_config: {} }", NULL, "x.yaml");
+
+        cr_expect(!bootstrap_listeners_from_outside(&cds));
+}
+
+Test(bootstrap, the_listeners_of_file_and_config_yaml_add_up)
+{
+        CLEANUP(bootstrap_done) struct bootstrap b = read_text(LISTENERS(ADDRESS("127.0.0.1", "1")), LISTENERS(ADDRESS("127.0.0.1", "2")), "x.yaml");
+
+        expect_urls(&b, "tcp://127.0.0.1:1 tcp://127.0.0.1:2");
+}
+
+Test(bootstrap, what_cannot_be_read_is_not_known_and_does_no_harm)
+{
+        static const struct {
+                const char *text, *path;
+        } bad[] = {
+                { "a: [", "x.yaml" }, { "", "x.yaml" }, { NULL, "x.yaml" }, { "\x01\x02", "x.yaml" }, { "node: {}", "x.pb" }, { "node: {}", "x" },
+                { "node: {}", "x.pb_text" }, { "a: *b", "x.yaml" },
+        };
+
+        for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+                CLEANUP(bootstrap_done) struct bootstrap b = read_text(bad[i].text, NULL, bad[i].path);
+
+                cr_expect(!b.readable, "%zu", i);
+                cr_expect(bootstrap_listeners_from_outside(&b), "better to wait for listeners than to lose them");
+        }
+}
+
+Test(bootstrap, other_types_where_listeners_should_be_are_passed_over)
+{
+        static const char *const odd[] = {
+                "static_resources: []", "static_resources: { listeners: {} }", "static_resources: { listeners: [ 1, [], { address: 7 } ] }",
+                "[]", "7", "static_resources: { listeners: [ { address: { socket_address: { address: x } } } ] }",
+        };
+
+        for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+                CLEANUP(bootstrap_done) struct bootstrap b = read_text(odd[i], odd[i], "x.yaml");
+
+                cr_expect_eq(b.n_urls, 0, "%s", odd[i]);
+        }
+}
+
+static void expect_merged(const char *yaml, const char *want)
+{
+        CLEANUP(free_ptr) char *text = NULL;
+
+        cr_assert_eq(bootstrap_merge_admin(yaml, "/r/e1/admin.sock", &text), 0);
+        cr_expect_str_eq(text, want);
+}
+
+#define OURS "address: {pipe: {path: \"/r/e1/admin.sock\", mode: 384}}"
+
+Test(bootstrap, our_admin_address_is_put_into_a_config_of_any_kind)
+{
+        expect_merged(NULL, "{admin: {" OURS "}}\n");
+        expect_merged("", "{admin: {" OURS "}}\n");
+}
+
+Test(bootstrap, our_admin_address_wins_and_the_users_other_fields_stay)
+{
+        CLEANUP(free_ptr) char *text = NULL;
+
+        cr_assert_eq(bootstrap_merge_admin("node: { id: n }\nadmin:\n  access_log: [ { name: x } ]\n  address: { socket_address: { address: 0.0.0.0, port_value: 9901 } }\n",
+                                           "/r/a", &text), 0);
+        cr_expect(strstr(text, "access_log") && strstr(text, "id: n"), "%s", text);
+        cr_expect(!strstr(text, "9901") && !strstr(text, "socket_address"), "%s", text);
+        cr_expect(strstr(text, "path: \"/r/a\""), "%s", text);
+}
+
+Test(bootstrap, an_address_that_stands_there_twice_is_replaced_twice)
+{
+        CLEANUP(free_ptr) char *text = NULL;
+        const char *at;
+
+        cr_assert_eq(bootstrap_merge_admin("admin: { address: { pipe: { path: /a } }, address: { pipe: { path: /b } } }", "/r/a", &text), 0);
+        at = strstr(text, "address");
+        cr_expect(at && !strstr(at + 1, "address"), "%s", text);
+}
+
+Test(bootstrap, an_admin_that_is_no_mapping_is_replaced)
+{
+        expect_merged("{admin: }", "{admin: {" OURS "}}\n");
+        expect_merged("{admin: 7}", "{admin: {" OURS "}}\n");
+}
+
+Test(bootstrap, what_is_merged_says_the_same_as_before)
+{
+        static const char user[] = "static_resources:\n  listeners:\n  - name: \"a: b\"\n    address: { socket_address: { address: \"::1\", port_value: 010 } }\n"
+                                      "x: '5'\ny: \"${Z}\"\nw: caf\xc3\xa9\n";
+        CLEANUP(free_ptr) char *text = NULL;
+        CLEANUP(bootstrap_done) struct bootstrap b = { 0 };
+
+        cr_assert_eq(bootstrap_merge_admin(user, "/r/a", &text), 0);
+        bootstrap_read(text, strlen(text), NULL, "x.yaml", &b);
+        expect_urls(&b, "tcp://[::1]:010");
+        cr_expect(strstr(text, "x: '5'") && strstr(text, "${Z}") && strstr(text, "caf\xc3\xa9"), "%s", text);
+}
+
+Test(bootstrap, a_text_that_is_no_mapping_is_refused)
+{
+        static const char *const bad[] = { "[]", "7", "a: [", "\x01", "- a" };
+
+        for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+                char *text = NULL;
+
+                cr_expect_eq(bootstrap_merge_admin(bad[i], "/r/a", &text), -EINVAL, "%s", bad[i]);
+                cr_expect_null(text);
+        }
+}
