@@ -182,8 +182,11 @@ static void settle_key(struct escrow *e, uint64_t epoch, uint32_t i, const struc
 {
         struct escrow_key *k = &e->keys[i];
 
-        if (k->ambiguous && k->asked_by == epoch)
+        if (k->ambiguous && k->asked_by == epoch) {
+                if (k->inode) /* a dead agent had given it up, and the keeper did not hear of it */
+                        close_key(e, i, out);
                 return;
+        }
         if (seen && seen->inode && k->asked_by == epoch) {
                 if (k->inode != seen->inode)
                         effects_add(out, (struct effect){ .kind = DO_HOLD, .key = i });

@@ -310,7 +310,7 @@ static void wanted_ended(struct step *t, struct epoch *e, struct mono accepted)
 {
         struct succession *s = t->s;
         bool clean = e->exit_code == 1 /* CLD_EXITED */ && e->exit_status == 0;
-        bool rejectable = s->served == NO_EPOCH && e->exit_code == 1 && e->exit_status != 0;
+        bool rejectable = t->l->epoch.protocol && s->served == NO_EPOCH && e->exit_code == 1 && e->exit_status != 0;
         int64_t wait = -1;
 
         outage_begins(t, t->in->exited);
@@ -321,8 +321,14 @@ static void wanted_ended(struct step *t, struct epoch *e, struct mono accepted)
         }
         if (backoff_ended(&s->backoff, &t->l->backoff, accepted, t->now, &wait) == BACKOFF_EXHAUSTED)
                 wait = -1;
+        if (wait == 0 && !rejectable) { /* the launch first: clients wait for it, and not for a report */
+                choose_content(t, e);
+                relaunch(t);
+                effects_report(t->out, e->number, REPORT_EXITED, wait);
+                return;
+        }
         effects_report(t->out, e->number, REPORT_EXITED, wait);
-        if (rejectable && t->l->epoch.protocol) {
+        if (rejectable) {
                 s->validating = true;
                 act(t, DO_VALIDATE, e->number, 0);
         }
@@ -332,10 +338,6 @@ static void wanted_ended(struct step *t, struct epoch *e, struct mono accepted)
                 return;
         }
         s->relaunch_at = mono_after_ms(t->now, wait < 0 ? 0 : wait);
-        if (wait == 0 && !s->validating) {
-                relaunch(t);
-                return;
-        }
         effects_report(t->out, e->number, REPORT_WAITING, wait);
         watch_content(t);
 }

@@ -2,6 +2,7 @@
 /* See script.h. Renders and answers; decides nothing. */
 #include "tests/support/script.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -159,7 +160,7 @@ static void answer(struct script *w, const struct effect *fx)
                 abort();
         if (fx->kind == DO_MAKE_KIT && w->kits_fail) {
                 in.event = ON_KIT_FAILED;
-                in.value = -28;
+                in.value = w->kits_answer;
         } else if (fx->kind == DO_MAKE_KIT) {
                 in.event = ON_KIT_READY;
                 in.base_id = 100 + fx->epoch;
@@ -237,6 +238,7 @@ struct script *script_new(const struct succession_limits *l)
 
         memset(&w, 0, sizeof(w));
         w.l = *l;
+        w.kits_answer = -ENOSPC;
         succession_init(&w.s, l);
         return &w;
 }

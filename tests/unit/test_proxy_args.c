@@ -145,7 +145,7 @@ Test(proxy_args, a_validate_run_shares_nothing_with_a_launch)
 
         cr_assert_eq(READ(&a, "envoy", "-c", "/x.yaml", "-l", "info"), 0);
         cr_assert_eq(proxy_args_compose_validate(&a, "/r/1.yaml", NULL, &argv), 0);
-        expect_words(argv, "envoy -l info --config-path /r/1.yaml --mode validate");
+        expect_words(argv, "envoy --config-path /r/1.yaml --mode validate --log-level error");
 }
 
 Test(proxy_args, the_program_is_looked_up_once)

@@ -2,8 +2,11 @@
 /* Who serves and what comes next: starts, crashes, waits, tokens, content. The stop is test_succession_stop.c's. */
 #include <criterion/criterion.h>
 
+#include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 
+#include "agent/kit.h"
 #include "tests/support/script.h"
 
 enum { CODE_EXITED = 1 };
@@ -48,7 +51,7 @@ Test(succession, a_crash_of_one_that_was_stable_is_answered_at_once_with_the_sam
         script_ask(w, 20031, 1, 1);
         script_say(w, 20040, 1, HR_DRAIN_LISTENERS);
         script_look(w, 20041, 1, 2);
-        cr_assert(script_expect(w, "  20000 exit             (exited 0) launch:1 kit:2<-1\n"
+        cr_assert(script_expect(w, "  20000 exit             launch:1 kit:2<-1 (exited 0)\n"
                                    "  20000 process          (launched)\n"
                                    "  20030 PassListenSocket take pass:0\n"
                                    "  20031 PassListenSocket take pass:1\n"
@@ -261,7 +264,7 @@ Test(succession, exit_0_is_as_a_crash_with_on_clean_exit_restart)
         script_up(w, 50, 0, 1);
         w->text_bytes = 0;
         script_exit(w, 20000, 0, CODE_EXITED, 0);
-        cr_assert(script_expect(w, "  20000 exit             (exited 0) launch:1 kit:2<-1\n"
+        cr_assert(script_expect(w, "  20000 exit             launch:1 kit:2<-1 (exited 0)\n"
                                    "  20000 process          (launched)\n"));
 }
 
@@ -276,7 +279,7 @@ Test(succession, after_the_hold_time_the_ports_refuse_and_the_next_that_asks_rev
         script_ask(w, 50300, 2, 0);
         script_say(w, 50310, 2, HR_DRAIN_LISTENERS);
         script_look(w, 50311, 2, 1);
-        cr_assert(script_expect(w, "  20000 exit             (exited 0) launch:1 kit:2<-1\n"
+        cr_assert(script_expect(w, "  20000 exit             launch:1 kit:2<-1 (exited 0)\n"
                                    "  20000 process          (launched)\n"
                                    "  50000 clock            silence:0 (silenced)\n"
                                    "  50010 exit             silence:0 (silenced) (exited 200) (waiting 200) watch-content-since-now\n"
@@ -319,7 +322,7 @@ Test(succession, one_that_is_silenced_while_it_starts_is_revived_when_it_accepts
         script_run(w, 60000);
         script_say(w, 60000, 1, HR_DRAIN_LISTENERS);
         script_look(w, 60001, 1, 1);
-        cr_assert(script_expect(w, "  20000 exit             (exited 0) launch:1 kit:2<-1\n"
+        cr_assert(script_expect(w, "  20000 exit             launch:1 kit:2<-1 (exited 0)\n"
                                    "  20000 process          (launched)\n"
                                    "  20010 PassListenSocket take pass:0\n"
                                    "  50000 clock            silence:0 (silenced)\n"
@@ -380,7 +383,7 @@ Test(succession, a_kit_that_cannot_be_made_is_tried_again_and_the_launch_waits_f
         script_run(w, 31500);
         w->kits_fail = false;
         script_run(w, 32500);
-        cr_assert(script_expect(w, "  20000 exit             (exited 0) launch:1 kit:2<-1\n"
+        cr_assert(script_expect(w, "  20000 exit             launch:1 kit:2<-1 (exited 0)\n"
                                    "  20000 process          (launched)\n"
                                    "  20000 kit-failed       forget:2\n"
                                    "  21000 clock            kit:3<-0\n"
@@ -405,21 +408,30 @@ Test(succession, a_kit_that_cannot_be_made_is_tried_again_and_the_launch_waits_f
                                    "  30000 kit-failed       forget:12\n"
                                    "  30000 exit             (exited 200) (waiting 200) watch-content-since-now\n"
                                    "  31000 clock            kit:13<-0\n"
-                                   "  31000 kit-failed       forget:13\n"
-                                   "  32000 clock            kit:14<-0\n"
-                                   "  32000 kit-ready        launch:14 kit:15<-14\n"
-                                   "  32000 process          (launched)\n"
-                                   "  32000 kit-ready        forget:1\n"));
+                                   "  31000 kit-failed       forget:13 (waiting 400) watch-content-since-now\n"
+                                   "  31400 clock            kit:14<-0\n"
+                                   "  31400 kit-failed       forget:14 (waiting 800) watch-content-since-now\n"
+                                   "  32200 clock            kit:15<-0\n"
+                                   "  32200 kit-ready        launch:15 kit:16<-15\n"
+                                   "  32200 process          (launched)\n"
+                                   "  32200 kit-ready        forget:1\n"));
 }
 
-Test(succession, a_first_kit_that_cannot_be_made_ends_it_with_2)
+Test(succession, a_first_kit_that_cannot_be_made_ends_it_with_1_or_with_2_if_the_config_is_to_blame)
 {
-        struct script *w = script_new(usual());
+        static const int answers[] = { -ENOSPC, KIT_E_CONFIG };
 
-        w->kits_fail = true;
-        script_feed(w, 0, (struct succession_input){ .event = ON_BEGIN });
-        cr_assert(script_expect(w, "      0 begin            kit:0<-disk\n"
-                                   "      0 kit-failed       forget:0 (stopped 2) end:2\n"));
+        for (size_t i = 0; i < 2; i++) {
+                struct script *w = script_new(usual());
+                char want[160];
+
+                w->kits_fail = true;
+                w->kits_answer = answers[i];
+                script_feed(w, 0, (struct succession_input){ .event = ON_BEGIN });
+                (void)snprintf(want, sizeof(want), "      0 begin            kit:0<-disk\n"
+                                                   "      0 kit-failed       forget:0 (stopped %d) end:%d\n", (int)i + 1, (int)i + 1);
+                cr_assert(script_expect(w, want));
+        }
 }
 
 Test(succession, listeners_from_outside_are_looked_at_once_a_second_and_asked_for_when_they_changed)
@@ -536,7 +548,7 @@ Test(succession, drain_makes_it_unready_and_the_next_generation_too_until_it_is_
         script_feed(w, 21000, (struct succession_input){ .event = ON_UNREADY, .value = 0 });
         cr_assert(succession_ready(&w->s, NULL));
         cr_assert(script_expect(w, "    100 unready          (asked) fail-health:0\n"
-                                   "  20000 exit             (exited 0) launch:1 kit:2<-1\n"
+                                   "  20000 exit             launch:1 kit:2<-1 (exited 0)\n"
                                    "  20000 process          (launched)\n"
                                    "  20100 look             (accepted gap=100) fail-health:1 forget:0\n"
                                    "  21000 unready          (undone) pass-health:1\n"));
@@ -576,7 +588,7 @@ Test(succession, without_the_protocol_a_generation_serves_from_its_launch)
         cr_assert(script_expect(w, "      0 begin            kit:0<-disk\n"
                                    "      0 kit-ready        launch:0 kit:1<-0\n"
                                    "      0 process          (launched) (accepted)\n"
-                                   "  20000 exit             (exited 0) launch:1 kit:2<-1\n"
+                                   "  20000 exit             launch:1 kit:2<-1 (exited 0)\n"
                                    "  20000 process          (launched) (accepted gap=0) forget:0\n"
                                    "  20100 exit             (exited 200) (waiting 200) watch-content-since-now\n"));
 }
