@@ -159,7 +159,7 @@ static void answer(struct script *w, const struct effect *fx)
                 abort();
         if (fx->kind == DO_MAKE_KIT && w->kits_fail) {
                 in.event = ON_KIT_FAILED;
-                in.value = -28;
+                in.value = w->no_config ? 1 : -28;
         } else if (fx->kind == DO_MAKE_KIT) {
                 in.event = ON_KIT_READY;
                 in.base_id = 100 + fx->epoch;

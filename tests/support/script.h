@@ -17,6 +17,7 @@ struct script {
         int64_t now_ms;
         bool quiet;        /* write no lines */
         bool kits_fail;
+        bool no_config; /* then because the config cannot be read */
         struct succession_input queue[64];
         size_t queued;
         size_t text_bytes;

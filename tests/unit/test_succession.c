@@ -368,7 +368,7 @@ Test(succession, changed_content_that_fails_gives_way_to_what_served_before)
         cr_assert_eq(succession_find(&w->s, 4)->origin, 0, "the content of epoch 0");
 }
 
-Test(succession, a_kit_that_cannot_be_made_is_tried_again_and_the_launch_waits_for_it)
+Test(succession, a_kit_that_cannot_be_made_is_tried_again_and_costs_waits_and_tokens_while_nothing_serves)
 {
         struct script *w = script_begin(usual());
 
@@ -405,18 +405,30 @@ Test(succession, a_kit_that_cannot_be_made_is_tried_again_and_the_launch_waits_f
                                    "  30000 kit-failed       forget:12\n"
                                    "  30000 exit             (exited 200) (waiting 200) watch-content-since-now\n"
                                    "  31000 clock            kit:13<-0\n"
-                                   "  31000 kit-failed       forget:13\n"
-                                   "  32000 clock            kit:14<-0\n"
-                                   "  32000 kit-ready        launch:14 kit:15<-14\n"
-                                   "  32000 process          (launched)\n"
-                                   "  32000 kit-ready        forget:1\n"));
+                                   "  31000 kit-failed       forget:13 (waiting 400) watch-content-since-now\n"
+                                   "  31400 clock            kit:14<-0\n"
+                                   "  31400 kit-failed       forget:14 (waiting 800) watch-content-since-now\n"
+                                   "  32200 clock            kit:15<-0\n"
+                                   "  32200 kit-ready        launch:15 kit:16<-15\n"
+                                   "  32200 process          (launched)\n"
+                                   "  32200 kit-ready        forget:1\n"));
 }
 
-Test(succession, a_first_kit_that_cannot_be_made_ends_it_with_2)
+Test(succession, a_first_kit_that_cannot_be_made_ends_it_with_1)
 {
         struct script *w = script_new(usual());
 
         w->kits_fail = true;
+        script_feed(w, 0, (struct succession_input){ .event = ON_BEGIN });
+        cr_assert(script_expect(w, "      0 begin            kit:0<-disk\n"
+                                   "      0 kit-failed       forget:0 (stopped 1) end:1\n"));
+}
+
+Test(succession, a_first_config_that_cannot_be_read_ends_it_with_2)
+{
+        struct script *w = script_new(usual());
+
+        w->kits_fail = w->no_config = true;
         script_feed(w, 0, (struct succession_input){ .event = ON_BEGIN });
         cr_assert(script_expect(w, "      0 begin            kit:0<-disk\n"
                                    "      0 kit-failed       forget:0 (stopped 2) end:2\n"));
