@@ -244,6 +244,7 @@ static void perform_on_proc(struct agent *a, struct proc *p, const struct effect
         case DO_REVIVE:
         case DO_HOLD:
         case DO_CLOSE:
+        case DO_HUSH:
         case DO_SILENCE:
         case DO_VALIDATE:
         case DO_WATCH_CONTENT:
@@ -280,6 +281,10 @@ static void perform(struct agent *a, const struct effect *fx)
                 return;
         case DO_CLOSE:
                 close_socket(a, fx);
+                return;
+        case DO_HUSH:
+                if (a->sockets[fx->key] >= 0)
+                        (void)hr_listener_hush(a->sockets[fx->key]);
                 return;
         case DO_SILENCE:
                 if (a->sockets[fx->key] >= 0)

@@ -51,6 +51,12 @@ static void request_arrived(struct proc *p, const struct hr_message *m)
         agent_feed(p->agent, &in);
 }
 
+/* Envoy asks by the socket that it wants to be answered at. Answering anybody else would shift what it reads next. */
+static bool from_the_proxy(const struct proc *p, const struct sockaddr_un *peer)
+{
+        return memcmp(peer->sun_path, p->replies_to.sun_path, sizeof(peer->sun_path)) == 0;
+}
+
 static void on_request_readable(struct ev_loop *loop, ev_io *w, int revents)
 {
         struct proc *p = w->data;
@@ -63,6 +69,8 @@ static void on_request_readable(struct ev_loop *loop, ev_io *w, int revents)
         for (int i = 0; i < REQUESTS_A_ROUND && p->used && p->epoch == epoch; i++) {
                 int r = hr_peek(p->parent_fd, &m, &peer);
 
+                if (r == 0 && !from_the_proxy(p, &peer))
+                        r = hr_take(p->parent_fd) < 0 ? HR_NOTHING : HR_GARBAGE;
                 if (r == HR_GARBAGE) {
                         log_event(LOG_WARNING, "protocol.garbage", F_UINT("epoch", p->epoch));
                         continue;

@@ -20,6 +20,7 @@ enum effect_kind {
         DO_WATCH_LISTENERS,  /* epoch: has /listeners changed? */
         DO_HOLD,             /* key: keep the socket that the look brought */
         DO_CLOSE,            /* key: keeper first, then ours */
+        DO_HUSH,             /* key: no new connection begins; what waits in the queue is still accepted */
         DO_SILENCE,          /* key */
         DO_FAIL_HEALTHCHECK, /* epoch */
         DO_PASS_HEALTHCHECK, /* epoch */

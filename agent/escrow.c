@@ -236,6 +236,13 @@ static bool accepted_by(const struct escrow_key *k, uint64_t epoch)
         return epoch != NO_EPOCH && k->asked_by == epoch && k->harvested && (!k->passed || k->queue_moved);
 }
 
+void escrow_hush_all(const struct escrow *e, struct effects *out)
+{
+        for (uint32_t i = 0; i < e->n; i++)
+                if (e->keys[i].inode && !hr_key_is_udp(&e->keys[i].key) && !hr_key_is_unix(&e->keys[i].key))
+                        effects_add(out, (struct effect){ .kind = DO_HUSH, .key = i });
+}
+
 void escrow_silence_all(struct escrow *e, struct effects *out)
 {
         for (uint32_t i = 0; i < e->n; i++)

@@ -115,6 +115,9 @@ void escrow_settle(struct escrow *e, uint64_t epoch, const struct look *look, st
 /** escrow_terminated() - Terminate came: keys that this epoch did not ask for will never be asked for */
 void escrow_terminated(struct escrow *e, uint64_t epoch, struct effects *out);
 
+/** escrow_hush_all() - a stop: no new connection begins, so that what has begun can be accepted before it is silenced */
+void escrow_hush_all(const struct escrow *e, struct effects *out);
+
 void escrow_silence_all(struct escrow *e, struct effects *out);
 
 /** escrow_silence_idle() - as escrow_silence_all(), but leaves what this epoch was seen to accept from (NO_EPOCH: none) */

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { KIT_RETRY_MS = 1000, ADDED_LOOK_MS = 20, NOW_KILL_MS = 1000, TERM_MARGIN_MS = 2000, STATUS_FAILED = 1,
+enum { KIT_RETRY_MS = 1000, ADDED_LOOK_MS = 20, HUSH_MS = 100, NOW_KILL_MS = 1000, TERM_MARGIN_MS = 2000, STATUS_FAILED = 1,
        STATUS_INVALID = 2 };
 
 struct step {
@@ -505,6 +505,24 @@ static void stop_drain(struct step *t)
                 end(t, 0);
 }
 
+/*
+ * The end of the delay. Silencing a socket cuts what waits in its accept queue, requests that were sent among it. So first no
+ * new connection begins, for as long as an acceptor needs to empty the queue.
+ */
+static void stop_accepting(struct step *t)
+{
+        struct succession *s = t->s;
+        bool accepts = succession_serving(s) && mono_before(mono_after_ms(t->now, HUSH_MS), s->stop_term_by);
+
+        if (s->stop_hushed || !accepts || !escrow_holds_any(&s->escrow)) {
+                stop_drain(t);
+                return;
+        }
+        s->stop_hushed = true;
+        s->stop_drain_at = mono_after_ms(t->now, HUSH_MS);
+        escrow_hush_all(&s->escrow, t->out);
+}
+
 static void stop_now(struct step *t)
 {
         struct succession *s = t->s;
@@ -546,7 +564,7 @@ static void on_stop(struct step *t)
         if (s->stops > 1)
                 stop_now(t);
         else if (!succession_serving(s) || t->l->stop_delay_ms == 0)
-                stop_drain(t);
+                stop_accepting(t);
 }
 
 /* ---- the rest --------------------------------------------------------------------------------------- */
@@ -642,7 +660,7 @@ static void on_clock(struct step *t)
 
         backoff_refill(&s->backoff, &t->l->backoff, t->now);
         if (s->stops && !s->stop_drains && !mono_before(t->now, s->stop_drain_at))
-                stop_drain(t);
+                stop_accepting(t);
         if (!mono_before(t->now, s->hold_until))
                 silence(t);
         if (!mono_before(t->now, s->kit_retry_at)) {
@@ -852,6 +870,8 @@ void succession_resume(struct succession *s, const struct succession_limits *l, 
                 act(&t, DO_VALIDATE, s->wanted, 0);
         if (s->waits_for_content || !mono_is_never(s->relaunch_at))
                 watch_content(&t);
+        if (s->stop_hushed && !s->stop_drains)
+                escrow_hush_all(&s->escrow, out);
         if (s->stop_drains || s->end == END_SAID)
                 escrow_close_all(&s->escrow, out);
         if (s->end == END_SAID)

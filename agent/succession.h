@@ -50,7 +50,8 @@ struct succession {
         uint32_t waits_for_content; /* no launch until what is on disk changes */
         uint32_t unready;           /* `baton drain` */
         uint32_t stops;             /* how often a stop was asked for */
-        uint32_t stop_drains;       /* the stop's delay is over */
+        uint32_t stop_hushed;       /* the stop's delay is over: no new connection begins */
+        uint32_t stop_drains;       /* and what had begun was accepted */
         uint32_t end;               /* enum end_state */
         int32_t end_status;
         uint32_t silenced_once;     /* in this outage, or in the last one */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The child role: asks a running Envoy as its successor would (docs/protocol.md, harvest). */
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "hotrestart/internal.h"
@@ -94,6 +95,12 @@ static bool stale(struct hr_child *c, const struct hr_message *m)
         return true;
 }
 
+/* Envoy answers from the socket that is asked. A stranger's datagram would be taken for the answer to our next question. */
+static bool from_envoy(const struct hr_child *c, const struct sockaddr_un *peer)
+{
+        return memcmp(peer->sun_path, c->envoy.sun_path, sizeof(peer->sun_path)) == 0;
+}
+
 int hr_child_read(struct hr_child *c, struct hr_message *ret, int *ret_fd)
 {
         uint8_t buf[HR_DATAGRAM_BYTES];
@@ -103,9 +110,13 @@ int hr_child_read(struct hr_child *c, struct hr_message *ret, int *ret_fd)
         int fd = -1, r;
 
         for (;;) {
-                r = hr_receive(c->fd, 0, buf, sizeof(buf), &n, NULL, &fd);
+                struct sockaddr_un peer = { 0 };
+
+                r = hr_receive(c->fd, 0, buf, sizeof(buf), &n, &peer, &fd);
                 if (r != 0)
                         return r;
+                if (!from_envoy(c, &peer))
+                        return garbage(&fd);
                 r = hr_frame_feed(&c->frame, buf, n, &bytes, &n);
                 if (r == HR_FRAME_MORE) {
                         (void)garbage(&fd); /* a descriptor comes with a message of one datagram only */

@@ -254,7 +254,7 @@ int hr_child_ask(struct hr_child *c, const struct hr_message *m);
  * @ret:     the reply; replies come in the order of the requests
  * @ret_fd:  for HR_REPLY_PASS the passed socket (close-on-exec), the caller owns it; else -1
  *
- * The answer to a sync is not returned; c->syncing turns false.
+ * The answer to a sync is not returned; c->syncing turns false. What does not come from the Envoy's own socket is HR_GARBAGE.
  * Return: 0; HR_NOTHING: nothing to read now; HR_GARBAGE: dropped; -errno.
  */
 int hr_child_read(struct hr_child *c, struct hr_message *ret, int *ret_fd);
@@ -321,6 +321,15 @@ int hr_listener_inode(int fd, uint64_t *ret_inode);
  * Return: 0; -errno
  */
 int hr_listener_silence(int fd);
+
+/**
+ * hr_listener_hush() - no new connection begins, whoever holds copies; those whose handshake is under way or done are kept
+ *
+ * The first packet of a handshake is dropped unanswered, so a client tries again a second later. To be called a moment
+ * before hr_listener_silence(), which cuts what waits in the accept queue: the acceptor empties it in between. TCP only; there
+ * is no way back. Return: 0; -errno
+ */
+int hr_listener_hush(int fd);
 
 /** hr_listener_revive() - listen() again, with the greatest backlog. Return: 0; -errno */
 int hr_listener_revive(int fd);

@@ -2,6 +2,7 @@
 /* Listen sockets: open, silence, revive, look at. */
 #include <errno.h>
 #include <limits.h>
+#include <linux/filter.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
@@ -85,6 +86,27 @@ int hr_listener_silence(int fd)
         if (r < 0 || type != SOCK_STREAM || family == AF_UNIX)
                 return r;
         return shutdown(fd, SHUT_RD) < 0 && errno != ENOTCONN ? -errno : 0;
+}
+
+/* A filter of a TCP socket sees the packet from the TCP header on: byte 13 has the flags. SYN without ACK opens. */
+int hr_listener_hush(int fd)
+{
+        enum { FLAGS = 13, SYN = 0x02, SYN_ACK = 0x12 };
+        struct sock_filter code[] = {
+                BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FLAGS),
+                BPF_STMT(BPF_ALU | BPF_AND | BPF_K, SYN_ACK),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYN, 0, 1),
+                BPF_STMT(BPF_RET | BPF_K, 0),
+                BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+        };
+        const struct sock_fprog program = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
+        int family, type, r = int_option(fd, SOL_SOCKET, SO_TYPE, &type);
+
+        if (r == 0)
+                r = int_option(fd, SOL_SOCKET, SO_DOMAIN, &family);
+        if (r < 0 || type != SOCK_STREAM || family == AF_UNIX)
+                return r;
+        return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 ? -errno : 0;
 }
 
 int hr_listener_revive(int fd)

@@ -236,6 +236,17 @@ static int verb_drain(struct ctl *c)
         return post(c, c->undo ? "/v1/drain?undo=1" : "/v1/drain");
 }
 
+/* `baton run &` and then `baton wait`: the instance may not be there yet. Without --timeout a moment must do. */
+static void wait_here(struct ctl *c)
+{
+        enum { MOMENT_MS = 2000, PAUSE_US = 10000 };
+        int64_t until = now_ms() + (c->timeout_ms < 0 ? MOMENT_MS : c->timeout_ms);
+        struct instance_error e;
+
+        while (instance_find(c->run_dir, c->name, c->found, sizeof(c->found), &e) != 0 && now_ms() < until)
+                (void)usleep(PAUSE_US);
+}
+
 static int verb_wait(struct ctl *c)
 {
         int64_t until = c->timeout_ms < 0 ? INT64_MAX : now_ms() + c->timeout_ms;
@@ -250,6 +261,7 @@ static int verb_wait(struct ctl *c)
                 fprintf(stderr, "baton wait: give --ready or --epoch N, not both\n");
                 return EXIT_USAGE;
         }
+        wait_here(c);
         do {
                 CLEANUP(free_ptr) char *body = NULL;
                 int64_t left = until == INT64_MAX ? 3600000 : until - now_ms();

@@ -240,6 +240,15 @@ def test_wait_ends_when_it_is_true_and_with_4_when_it_is_not(baton):
     assert baton.epoch() == 1
 
 
+def test_wait_is_patient_with_an_instance_that_is_not_there_yet(baton):
+    waits = subprocess.Popen(baton.command("wait", "--run-dir", baton.run_dir, "--ready", "--timeout", "30s"), env=baton.environment())
+    baton.run()
+    assert waits.wait(30) == 0
+    assert baton.stop() == 0
+    assert "no instance" in baton.cli("wait", "--ready", "--timeout", "100ms", check=3).stderr
+    baton.cli("wait", "--ready", check=3)
+
+
 def test_waiting_outlives_the_agent(baton):
     baton.run()
     waits = subprocess.Popen(baton.command("wait", "--run-dir", baton.run_dir, "--epoch", "1"), env=baton.environment())

@@ -294,24 +294,22 @@ def frame(body, length=None):
     return (len(body) if length is None else length).to_bytes(8, "big") + body
 
 
-def datagrams(answered):
-    """Garbage; with `answered` also what is well-formed, so that baton answers it: a proxy that starts would take the answer
-    for its own, but its folder is open to nobody but the proxy's user."""
+def datagrams():
+    """Garbage, and what is well-formed but from a stranger: an answer to it would be taken by the proxy for its own."""
     yield from (b"", b"\0", b"abc", b"\0" * 7, b"\xff" * 8, b"\xff" * 5000, b"x" * 60_000, frame(b"\xff" * 40))
     yield from (frame(b"\x0a\x00", 2**63), frame(b"\x0a\x00", 4096), frame(b"\x0a\x7f\x01"))
-    if not answered:
-        return
+    yield from (frame(b"\x0a\x02\x12\x00"), frame(b"\x0a\x02\x22\x00"), frame(b"\x0a\x02\x2a\x00"))  # as the proxy itself would ask
     yield from (b"\0" * 8, frame(b"\x0a\x00" + b"junk"))
     for kind in range(1, 9):
         yield frame(b"\x12\x02" + bytes([kind << 3 | 2, 0]))  # replies, to whom nobody asked
 
 
-def throw(path, answered):
+def throw(path):
     """Everything at one socket; what does not fit into its queue is lost, as it would be for anybody."""
     read_end, write_end = os.pipe()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
         s.setblocking(False)
-        for data in datagrams(answered):
+        for data in datagrams():
             for ancillary in ([], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [read_end] * 3))]):
                 try:
                     s.sendmsg([data], ancillary, 0, path)
@@ -329,7 +327,7 @@ def test_garbage_on_the_protocol_sockets_harms_nobody(baton, hammer, count):
     with hammer(listener) as load:
         for _ in range(count(200, 20)):
             for path in own_sockets(baton):
-                throw(path, answered=True)
+                throw(path)
             baton.status()
             descriptors = descriptors or open_descriptors(agent)
         wait_until(lambda: open_descriptors(agent) <= descriptors, "strange descriptors closed")
@@ -338,6 +336,6 @@ def test_garbage_on_the_protocol_sockets_harms_nobody(baton, hammer, count):
             moment = baton.kill_proxy()
             while not any(e["event"] == "epoch.accepted" for e in baton.events()[moment:]):
                 for path in own_sockets(baton):  # of a generation that starts, too
-                    throw(path, answered=False)
+                    throw(path)
             assert baton.agent_pid() == agent, "the agent did not survive it"
     assert load.refused == 0 and load.failed_otherwise == 0

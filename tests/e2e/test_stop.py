@@ -114,6 +114,20 @@ def test_a_kept_connection_between_two_requests_is_asked_to_close_before_it_is_c
     assert asked == count(10, 2) * 4
 
 
+def test_connections_that_came_before_the_stop_are_answered_and_later_ones_refused(new_baton, each_envoy, hammer, count):
+    resets = answered = 0
+    for _ in range(count(8, 2)):
+        baton = new_baton()
+        baton.run(each_envoy, listeners=[listener := Listener()])
+        with hammer(listener, clients=16, pace_ms=0) as load:
+            assert baton.stop() == 0
+        resets += load.in_flight
+        answered += load.ok
+        assert load.refused > 0
+    print(f"figures: {answered} answered, {resets} reset")
+    assert resets == 0
+
+
 def test_ports_refuse_once_a_stop_has_begun_to_drain(baton):
     listener = Listener()
     baton.run(listeners=[listener])

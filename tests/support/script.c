@@ -85,7 +85,7 @@ static void say_effect(struct script *w, const struct effect *fx)
                 [DO_DRAIN_LISTENERS] = "drain-listeners", [DO_SAMPLE] = "sample", [DO_VALIDATE] = "validate",
         };
         static const char *const keyed[] = { [DO_REVIVE] = "revive", [DO_HOLD] = "hold", [DO_CLOSE] = "close",
-                                             [DO_SILENCE] = "silence" };
+                                             [DO_HUSH] = "hush", [DO_SILENCE] = "silence" };
 
         switch (fx->kind) {
         case DO_MAKE_KIT:
@@ -127,6 +127,7 @@ static void say_effect(struct script *w, const struct effect *fx)
         case DO_REVIVE:
         case DO_HOLD:
         case DO_CLOSE:
+        case DO_HUSH:
         case DO_SILENCE:
                 say(w, " %s:%u", keyed[fx->kind], fx->key);
                 return;

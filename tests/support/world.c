@@ -252,6 +252,10 @@ static void perform(struct world *w, const struct effect *fx)
         case DO_REVIVE:
                 w->silent[w->held[key_number(w, fx->key)] % WORLD_SOCKETS] = false;
                 return;
+        case DO_HUSH: /* what is accepted is not in this model */
+                if (!w->held[key_number(w, fx->key)])
+                        broken(w, "key %" PRIu64 " is hushed and not held", (uint64_t)fx->key);
+                return;
         case DO_SILENCE:
                 w->silent[w->held[key_number(w, fx->key)] % WORLD_SOCKETS] = true;
                 return;

@@ -120,7 +120,12 @@ Test(resume, a_drain_goes_on_with_its_deadlines)
         w->text_bytes = 0;
         w->now_ms = 10050;
         script_die(w, facts, 2);
-        cr_assert(script_expect(w, "  10050 resume           fail-health:0 drain-listeners:0\n"));
+        script_run(w, 10100);
+        w->now_ms = 10150;
+        script_die(w, facts, 2);
+        cr_assert(script_expect(w, "  10050 resume           look:0 hush:0\n"
+                                   "  10100 clock            fail-health:0 drain-listeners:0 sample:0 (draining) silence:0 close:0\n"
+                                   "  10150 resume           fail-health:0 drain-listeners:0\n"));
         w->quiet = true;
         script_run(w, 32950);
         w->quiet = false;

@@ -20,21 +20,26 @@ static struct script *serving(int64_t stop_delay_ms)
         return w;
 }
 
+/* Nothing new begins, and what has begun is accepted, before the listeners go. */
+#define HUSHED "  10000 stop             (asked 1) hush:0\n"
+#define DRAINS "  10100 clock            fail-health:0 drain-listeners:0 sample:0 (draining) silence:0 close:0\n"
+
 Test(stop, it_ends_with_0_when_nothing_has_been_in_flight_for_a_second)
 {
         struct script *w = serving(0);
 
         script_stop(w, 10000, 1);
+        script_run(w, 10100);
         w->quiet = true; /* a sample every 100 ms */
-        script_sample(w, 10010, 0, 2, 9);
-        script_sample(w, 10110, 0, 0, 9);
-        script_sample(w, 11109, 0, 0, 9);
+        script_sample(w, 10110, 0, 2, 9);
+        script_sample(w, 10210, 0, 0, 9);
+        script_sample(w, 11209, 0, 0, 9);
         w->quiet = false;
-        script_sample(w, 11110, 0, 0, 9);
-        script_exit(w, 11120, 0, CODE_EXITED, 0);
-        cr_assert(script_expect(w, "  10000 stop             (asked 1) fail-health:0 drain-listeners:0 sample:0 (draining) silence:0 close:0\n"
-                                   "  11110 sample           (drained) term:0\n"
-                                   "  11120 exit             (exited -1) forget:0 forget:1 (stopped 0) end:0\n"));
+        script_sample(w, 11210, 0, 0, 9);
+        script_exit(w, 11220, 0, CODE_EXITED, 0);
+        cr_assert(script_expect(w, HUSHED DRAINS
+                                   "  11210 sample           (drained) term:0\n"
+                                   "  11220 exit             (exited -1) forget:0 forget:1 (stopped 0) end:0\n"));
 }
 
 Test(stop, what_is_in_flight_has_until_2_s_before_the_timeout_and_then_there_are_signals)
@@ -42,13 +47,14 @@ Test(stop, what_is_in_flight_has_until_2_s_before_the_timeout_and_then_there_are
         struct script *w = serving(0);
 
         script_stop(w, 10000, 1);
+        script_run(w, 10100);
         w->quiet = true;
         script_run(w, 32900);
         w->quiet = false;
         script_sample(w, 32950, 0, 3, 9);
         script_run(w, 34999);
         script_crash(w, 35001, 0);
-        cr_assert(script_expect(w, "  10000 stop             (asked 1) fail-health:0 drain-listeners:0 sample:0 (draining) silence:0 close:0\n"
+        cr_assert(script_expect(w, HUSHED DRAINS
                                    "  32950 sample          \n"
                                    "  33000 clock            (drain-overrun) term:0\n"
                                    "  35000 clock            (killed) kill:0\n"
@@ -78,13 +84,26 @@ Test(stop, a_second_one_means_now)
         struct script *w = serving(0);
 
         script_stop(w, 10000, 1);
-        script_stop(w, 10050, 2);
+        script_run(w, 10100);
+        script_stop(w, 10150, 2);
         script_run(w, 12000);
         script_crash(w, 12000, 0);
-        cr_assert(script_expect(w, "  10000 stop             (asked 1) fail-health:0 drain-listeners:0 sample:0 (draining) silence:0 close:0\n"
-                                   "  10050 stop             (asked 2) term:0\n"
-                                   "  11050 clock            (killed) kill:0\n"
+        cr_assert(script_expect(w, HUSHED DRAINS
+                                   "  10150 stop             (asked 2) term:0\n"
+                                   "  11150 clock            (killed) kill:0\n"
                                    "  12000 exit             (exited -1) forget:0 forget:1 (stopped 0) end:0\n"));
+}
+
+Test(stop, a_second_one_while_the_queues_run_empty_means_now)
+{
+        struct script *w = serving(0);
+
+        script_stop(w, 10000, 1);
+        script_stop(w, 10050, 2);
+        script_exit(w, 10060, 0, CODE_EXITED, 0);
+        cr_assert(script_expect(w, HUSHED
+                                   "  10050 stop             (asked 2) term:0 silence:0 close:0\n"
+                                   "  10060 exit             (exited -1) forget:0 forget:1 (stopped 0) end:0\n"));
 }
 
 Test(stop, two_at_once_mean_now_too)
@@ -116,11 +135,12 @@ Test(stop, during_the_stop_delay_it_goes_on_accepting_but_is_not_ready)
         script_stop(w, 10000, 1);
         cr_assert_not(succession_ready(&w->s, NULL));
         script_ask(w, 11000, 0, 1);
-        script_run(w, 15050);
+        script_run(w, 15150);
         cr_assert(script_expect(w, "  10000 stop             (asked 1)\n"
                                    "  11000 PassListenSocket take pass-nothing\n"
                                    "  11020 clock            watch-listeners:0\n"
-                                   "  15000 clock            fail-health:0 drain-listeners:0 sample:0 (draining) silence:0 close:0\n"));
+                                   "  15000 clock            hush:0\n"
+                                   "  15100 clock            fail-health:0 drain-listeners:0 sample:0 (draining) silence:0 close:0\n"));
 }
 
 Test(stop, the_delay_is_part_of_the_timeout)
