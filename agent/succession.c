@@ -160,6 +160,7 @@ static void make_kit(struct step *t, uint64_t copy_of)
         }
         epoch_init(e, s->next_number++, source ? copy_of : CONTENT_DISK, 0);
         e->origin = source ? source->origin : e->number;
+        s->kit_from_disk = !source;
         s->kit = e->number;
         s->kit_ready = false;
         s->kit_retry_at = MONO_NEVER;
@@ -654,6 +655,16 @@ static void on_unready(struct step *t)
                 act(t, s->unready ? DO_FAIL_HEALTHCHECK : DO_PASS_HEALTHCHECK, s->wanted, 0);
 }
 
+/* Content that was changed and could not be read gives way to what served; before anything served there is no other. */
+static uint64_t retry_from(struct succession *s)
+{
+        const struct epoch *w = s->wanted == NO_EPOCH ? NULL : succession_find(s, s->wanted);
+
+        if (s->served != NO_EPOCH)
+                return s->served;
+        return w && !s->kit_from_disk ? w->number : CONTENT_DISK;
+}
+
 static void on_clock(struct step *t)
 {
         struct succession *s = t->s;
@@ -664,9 +675,7 @@ static void on_clock(struct step *t)
         if (!mono_before(t->now, s->hold_until))
                 silence(t);
         if (!mono_before(t->now, s->kit_retry_at)) {
-                const struct epoch *w = s->wanted == NO_EPOCH ? NULL : succession_find(s, s->wanted);
-
-                make_kit(t, s->served != NO_EPOCH ? s->served : w ? w->number : CONTENT_DISK);
+                make_kit(t, retry_from(s));
         }
         if (!s->validating && !mono_before(t->now, s->relaunch_at))
                 relaunch(t);

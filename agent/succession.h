@@ -45,6 +45,7 @@ struct succession {
         uint64_t served;            /* the last one that accepted, or NO_EPOCH: its content comes back after a crash */
         uint64_t kit;               /* NO_EPOCH: none */
         uint32_t kit_ready;
+        uint32_t kit_from_disk;     /* the last one that was made or tried reads the content from disk */
         uint32_t launch_when_ready;
         uint32_t validating;
         uint32_t waits_for_content; /* no launch until what is on disk changes */

@@ -434,6 +434,28 @@ Test(succession, a_first_kit_that_cannot_be_made_ends_it_with_1_or_with_2_if_the
         }
 }
 
+Test(succession, a_mended_file_that_cannot_be_read_yet_is_read_again_and_not_what_was_rejected)
+{
+        struct succession_limits l = script_limits();
+        struct script *w;
+
+        l.wait_exhausted = true;
+        w = script_begin(&l);
+        script_exit(w, 10, 0, CODE_EXITED, 1);
+        script_feed(w, 30, (struct succession_input){ .event = ON_VALIDATED, .value = 1 });
+        w->text_bytes = 0;
+        w->kits_fail = true;
+        script_feed(w, 1000, (struct succession_input){ .event = ON_CONTENT });
+        w->kits_fail = false;
+        script_run(w, 2000);
+        cr_assert(script_expect(w, "   1000 content          (changed) kit:2<-disk forget:1\n"
+                                   "   1000 kit-failed       forget:2\n"
+                                   "   2000 clock            kit:3<-disk\n"
+                                   "   2000 kit-ready        launch:3 kit:4<-3\n"
+                                   "   2000 process          (launched)\n"
+                                   "   2000 kit-ready        forget:0\n"));
+}
+
 Test(succession, listeners_from_outside_are_looked_at_once_a_second_and_asked_for_when_they_changed)
 {
         struct script *w = script_begin(usual());
