@@ -1,89 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* PURE. See succession.h. */
-#include "agent/succession.h"
+#include "agent/succession_step.h"
 
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
 
-enum { KIT_RETRY_MS = 1000, ADDED_LOOK_MS = 20, HUSH_MS = 100, NOW_KILL_MS = 1000, TERM_MARGIN_MS = 2000, STATUS_FAILED = 1,
-       STATUS_INVALID = 2 };
-
-struct step {
-        struct succession *s;
-        const struct succession_limits *l;
-        const struct succession_input *in;
-        struct mono now;
-        struct effects *out;
-};
-
-/* ---- looking around --------------------------------------------------------------------------------- */
-
-struct epoch *succession_find(struct succession *s, uint64_t number)
-{
-        for (size_t i = 0; i < GENERATIONS_MAX; i++)
-                if (s->epochs[i].state != EPOCH_NONE && s->epochs[i].number == number)
-                        return &s->epochs[i];
-        return NULL;
-}
-
-const struct epoch *succession_serving(const struct succession *s)
-{
-        for (size_t i = 0; i < GENERATIONS_MAX; i++)
-                if (s->epochs[i].state == EPOCH_SERVING && s->epochs[i].number == s->wanted)
-                        return &s->epochs[i];
-        return NULL;
-}
-
-static bool any_alive(const struct succession *s)
-{
-        for (size_t i = 0; i < GENERATIONS_MAX; i++)
-                if (epoch_alive(&s->epochs[i]))
-                        return true;
-        return false;
-}
-
-bool succession_ready(const struct succession *s, const char **ret_reason)
-{
-        const char *reason = "";
-
-        if (s->stops)
-                reason = "stopping";
-        else if (s->end != END_NOT)
-                reason = "failed";
-        else if (!succession_serving(s))
-                reason = s->served == NO_EPOCH ? "starting" : "recovering";
-        else if (s->unready)
-                reason = "drain asked for";
-        if (ret_reason)
-                *ret_reason = reason;
-        return *reason == '\0';
-}
-
-const char *succession_state_name(const struct succession *s)
-{
-        if (s->stops || (s->end != END_NOT && s->end_status == 0))
-                return "stopping";
-        if (s->end != END_NOT || s->waits_for_content)
-                return "failed";
-        if (succession_serving(s))
-                return "serving";
-        return s->served == NO_EPOCH ? "starting" : "recovering";
-}
-
-struct mono succession_next(const struct succession *s)
-{
-        struct mono t = mono_min(s->kit_retry_at, s->hold_until);
-
-        if (!s->validating)
-                t = mono_min(t, s->relaunch_at);
-        if (s->stops && !s->stop_drains)
-                t = mono_min(t, s->stop_drain_at);
-        for (size_t i = 0; i < GENERATIONS_MAX; i++)
-                if (epoch_alive(&s->epochs[i]))
-                        t = mono_min(t, epoch_next(&s->epochs[i]));
-        return t;
-}
+enum { KIT_RETRY_MS = 1000, ADDED_LOOK_MS = 20, STATUS_FAILED = 1, STATUS_INVALID = 2 };
 
 void succession_init(struct succession *s, const struct succession_limits *l)
 {
@@ -104,12 +27,12 @@ void succession_init(struct succession *s, const struct succession_limits *l)
 
 /* ---- small steps ------------------------------------------------------------------------------------ */
 
-static void act(struct step *t, enum effect_kind kind, uint64_t epoch, int64_t value)
+void step_act(struct step *t, enum effect_kind kind, uint64_t epoch, int64_t value)
 {
         effects_add(t->out, (struct effect){ .kind = kind, .epoch = epoch, .value = value });
 }
 
-static void feed(struct step *t, struct epoch *e, struct epoch_input in)
+void step_feed(struct step *t, struct epoch *e, struct epoch_input in)
 {
         epoch_step(e, &t->l->epoch, &in, t->now, t->out);
 }
@@ -127,14 +50,14 @@ static bool may_forget(const struct succession *s, const struct epoch *e)
         return true;
 }
 
-static void forget_the_gone(struct step *t)
+void step_forget_the_gone(struct step *t)
 {
         for (size_t i = 0; i < GENERATIONS_MAX; i++) {
                 struct epoch *e = &t->s->epochs[i];
 
                 if (!may_forget(t->s, e))
                         continue;
-                act(t, DO_FORGET, e->number, 0);
+                step_act(t, DO_FORGET, e->number, 0);
                 e->state = EPOCH_NONE;
         }
 }
@@ -164,7 +87,7 @@ static void make_kit(struct step *t, uint64_t copy_of)
         s->kit = e->number;
         s->kit_ready = false;
         s->kit_retry_at = MONO_NEVER;
-        act(t, DO_MAKE_KIT, e->number, (int64_t)e->copy_of);
+        step_act(t, DO_MAKE_KIT, e->number, (int64_t)e->copy_of);
 }
 
 static void throw_kit_away(struct step *t)
@@ -181,7 +104,7 @@ static void renew_kit(struct step *t, uint64_t copy_of)
 {
         throw_kit_away(t);
         make_kit(t, copy_of);
-        forget_the_gone(t);
+        step_forget_the_gone(t);
 }
 
 static void launch(struct step *t)
@@ -202,12 +125,12 @@ static void launch(struct step *t)
         s->wanted = e->number;
         s->last.to = e->number;
         s->kit = NO_EPOCH;
-        act(t, DO_WATCH_CONTENT, e->number, 0);
-        act(t, DO_LAUNCH, e->number, 0);
+        step_act(t, DO_WATCH_CONTENT, e->number, 0);
+        step_act(t, DO_LAUNCH, e->number, 0);
         make_kit(t, e->number);
 }
 
-static void end(struct step *t, int status)
+void step_end(struct step *t, int status)
 {
         struct succession *s = t->s;
 
@@ -221,30 +144,30 @@ static void end(struct step *t, int status)
         s->waits_for_content = false;
         s->hold_until = MONO_NEVER;
         s->kit_retry_at = MONO_NEVER;
-        if (any_alive(s) || s->end == END_SAID)
+        if (succession_any_alive(s) || s->end == END_SAID)
                 return;
         escrow_close_all(&s->escrow, t->out);
         throw_kit_away(t);
         s->end = END_SAID;
-        forget_the_gone(t);
+        step_forget_the_gone(t);
         effects_report(t->out, s->wanted, REPORT_STOPPED, s->end_status);
-        act(t, DO_END, NO_EPOCH, s->end_status);
+        step_act(t, DO_END, NO_EPOCH, s->end_status);
 }
 
 /*
  * Content that never served is compared with what is on disk: it may have been mended already. Content that served may differ
  * from the disk for long, and what is there may be what failed: only a change from now on counts.
  */
-static void watch_content(struct step *t)
+void step_watch_content(struct step *t)
 {
-        act(t, DO_WATCH_CONTENT, t->s->wanted, t->s->served == NO_EPOCH ? 1 : 2);
+        step_act(t, DO_WATCH_CONTENT, t->s->wanted, t->s->served == NO_EPOCH ? 1 : 2);
 }
 
 static void wait_for_content(struct step *t)
 {
         t->s->waits_for_content = true;
         t->s->relaunch_at = MONO_NEVER;
-        watch_content(t);
+        step_watch_content(t);
 }
 
 /* A proxy that waits for its control plane may accept on other listeners already: those are not silenced with the rest. */
@@ -270,7 +193,7 @@ static void exhausted(struct step *t)
                 wait_for_content(t);
                 return;
         }
-        end(t, 1);
+        step_end(t, 1);
 }
 
 static void relaunch(struct step *t)
@@ -317,7 +240,7 @@ static void wanted_ended(struct step *t, struct epoch *e, struct mono accepted)
         outage_begins(t, t->in->exited);
         if (clean && !t->l->restart_clean) {
                 effects_report(t->out, e->number, REPORT_CLEAN_EXIT, 0);
-                end(t, 0);
+                step_end(t, 0);
                 return;
         }
         if (backoff_ended(&s->backoff, &t->l->backoff, accepted, t->now, &wait) == BACKOFF_EXHAUSTED)
@@ -331,7 +254,7 @@ static void wanted_ended(struct step *t, struct epoch *e, struct mono accepted)
         effects_report(t->out, e->number, REPORT_EXITED, wait);
         if (rejectable) {
                 s->validating = true;
-                act(t, DO_VALIDATE, e->number, 0);
+                step_act(t, DO_VALIDATE, e->number, 0);
         }
         choose_content(t, e);
         if (wait < 0 && !s->validating) {
@@ -340,7 +263,7 @@ static void wanted_ended(struct step *t, struct epoch *e, struct mono accepted)
         }
         s->relaunch_at = mono_after_ms(t->now, wait < 0 ? 0 : wait);
         effects_report(t->out, e->number, REPORT_WAITING, wait);
-        watch_content(t);
+        step_watch_content(t);
 }
 
 static void on_exit(struct step *t, struct epoch *e)
@@ -351,7 +274,7 @@ static void on_exit(struct step *t, struct epoch *e)
 
         if (!epoch_alive(e))
                 return;
-        feed(t, e, (struct epoch_input){ .event = ON_ENDED });
+        step_feed(t, e, (struct epoch_input){ .event = ON_ENDED });
         e->exit_code = t->in->exit_code;
         e->exit_status = t->in->exit_status;
         e->exited_ns = t->in->exited.ns;
@@ -363,19 +286,19 @@ static void on_exit(struct step *t, struct epoch *e)
                 s->exits_clean++;
         if (s->stops || s->end != END_NOT) {
                 effects_report(t->out, e->number, REPORT_EXITED, -1);
-                if (!any_alive(s))
-                        end(t, 0);
+                if (!succession_any_alive(s))
+                        step_end(t, 0);
         } else if (e->number == s->wanted && !asked_for) {
                 wanted_ended(t, e, accepted);
         } else {
                 effects_report(t->out, e->number, REPORT_EXITED, -1);
         }
-        forget_the_gone(t);
+        step_forget_the_gone(t);
 }
 
 /* ---- a generation comes up -------------------------------------------------------------------------- */
 
-static void accepted(struct step *t, struct epoch *e)
+void step_accepted(struct step *t, struct epoch *e)
 {
         struct succession *s = t->s;
         const struct epoch *kit;
@@ -397,11 +320,11 @@ static void accepted(struct step *t, struct epoch *e)
         backoff_serving(&s->backoff, t->now);
         effects_report(t->out, e->number, REPORT_ACCEPTED, gap);
         if (s->unready)
-                act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
+                step_act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
         kit = s->kit == NO_EPOCH ? NULL : succession_find(s, s->kit);
         if (!kit || kit->origin != e->origin || (s->kit_ready && kit->udp != escrow_holds_udp(&s->escrow)))
                 renew_kit(t, e->number);
-        forget_the_gone(t);
+        step_forget_the_gone(t);
         if (!t->l->epoch.protocol)
                 s->outage = MONO_NEVER;
 }
@@ -425,7 +348,7 @@ static void on_look(struct step *t, struct epoch *e)
                 };
                 lack = escrow_take_look(&s->escrow, &gate, look);
                 escrow_revive_accepted(&s->escrow, e->number, t->out);
-                feed(t, e, (struct epoch_input){ .event = ON_LOOKED, .lack = lack });
+                step_feed(t, e, (struct epoch_input){ .event = ON_LOOKED, .lack = lack });
         }
         if (e->state != EPOCH_SERVING)
                 return;
@@ -433,7 +356,7 @@ static void on_look(struct step *t, struct epoch *e)
         if (silenced && !escrow_any_silenced(&s->escrow))
                 effects_report(t->out, e->number, REPORT_REVIVED, 0);
         if (s->served != e->number)
-                accepted(t, e);
+                step_accepted(t, e);
         if (look->admin_answered)
                 s->create_failures = look->create_failures;
         e->lack = look->harvest_failed ? LACK_HARVEST : LACK_NOTHING; /* unknown what it listens on: ask again */
@@ -467,7 +390,7 @@ static void on_request(struct step *t, struct epoch *e)
         bool retold = e->retold;
 
         if (!epoch_alive(e)) { /* what a dead one has left in its queue must not revive anything */
-                act(t, DO_TAKE, e->number, 0);
+                step_act(t, DO_TAKE, e->number, 0);
                 return;
         }
         e->retold = false;
@@ -478,7 +401,7 @@ static void on_request(struct step *t, struct epoch *e)
                 e->next_look = mono_min(e->next_look, mono_after_ms(t->now, ADDED_LOOK_MS));
         if (t->in->request == HR_TERMINATE && e->udp && e->number == t->s->wanted)
                 escrow_terminated(&t->s->escrow, e->number, t->out);
-        act(t, DO_TAKE, e->number, 0);
+        step_act(t, DO_TAKE, e->number, 0);
         if (e->owed != OWED_NOTHING)
                 effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
                                                      .key = e->owed_key });
@@ -486,86 +409,7 @@ static void on_request(struct step *t, struct epoch *e)
                 return;
         if (t->in->look)
                 escrow_queues(&t->s->escrow, e->number, t->in->look->keys, t->in->look->n);
-        feed(t, e, (struct epoch_input){ .event = ON_DRAIN_LISTENERS });
-}
-
-/* ---- the stop --------------------------------------------------------------------------------------- */
-
-static void stop_drain(struct step *t)
-{
-        struct succession *s = t->s;
-
-        s->stop_drains = true;
-        for (size_t i = 0; i < GENERATIONS_MAX; i++)
-                if (epoch_alive(&s->epochs[i]))
-                        feed(t, &s->epochs[i], (struct epoch_input){ .event = ON_DRAIN_ORDER, .term_by = s->stop_term_by,
-                                                                     .kill_by = s->stop_kill_by });
-        escrow_silence_all(&s->escrow, t->out);
-        escrow_close_all(&s->escrow, t->out);
-        if (!any_alive(s))
-                end(t, 0);
-}
-
-/*
- * The end of the delay. Silencing a socket cuts what waits in its accept queue, requests that were sent among it. So first no
- * new connection begins, for as long as an acceptor needs to empty the queue.
- */
-static void stop_accepting(struct step *t)
-{
-        struct succession *s = t->s;
-        bool accepts = succession_serving(s) && mono_before(mono_after_ms(t->now, HUSH_MS), s->stop_term_by);
-
-        if (s->stop_hushed || !accepts || !escrow_holds_any(&s->escrow)) {
-                stop_drain(t);
-                return;
-        }
-        s->stop_hushed = true;
-        s->stop_drain_at = mono_after_ms(t->now, HUSH_MS);
-        escrow_hush_all(&s->escrow, t->out);
-}
-
-static void stop_now(struct step *t)
-{
-        struct succession *s = t->s;
-        struct mono kill_by = mono_min(s->stop_kill_by, mono_after_ms(t->now, NOW_KILL_MS));
-
-        s->stop_drains = true;
-        for (size_t i = 0; i < GENERATIONS_MAX; i++)
-                if (epoch_alive(&s->epochs[i]))
-                        feed(t, &s->epochs[i], (struct epoch_input){ .event = ON_TERM_ORDER, .kill_by = kill_by });
-        escrow_silence_all(&s->escrow, t->out);
-        escrow_close_all(&s->escrow, t->out);
-        if (!any_alive(s))
-                end(t, 0);
-}
-
-static void on_stop(struct step *t)
-{
-        struct succession *s = t->s;
-        int64_t timeout = t->l->stop_timeout_ms;
-        int64_t margin = timeout / 10 < TERM_MARGIN_MS ? timeout / 10 : TERM_MARGIN_MS;
-        bool first = s->stops == 0;
-
-        if (t->in->value <= (int64_t)s->stops)
-                return; /* told again */
-        s->stops = (uint32_t)t->in->value;
-        if (s->end != END_NOT && !any_alive(s))
-                return;
-        effects_report(t->out, s->wanted, REPORT_STOPPING, s->stops);
-        if (!first) {
-                stop_now(t);
-                return;
-        }
-        s->stop_kill_by = mono_after_ms(t->now, timeout);
-        s->stop_term_by = mono_after_ms(t->now, timeout - margin);
-        s->stop_drain_at = mono_min(mono_after_ms(t->now, t->l->stop_delay_ms), s->stop_term_by);
-        s->relaunch_at = MONO_NEVER;
-        s->launch_when_ready = false;
-        s->validating = false;
-        if (s->stops > 1)
-                stop_now(t);
-        else if (!succession_serving(s) || t->l->stop_delay_ms == 0)
-                stop_accepting(t);
+        step_feed(t, e, (struct epoch_input){ .event = ON_DRAIN_LISTENERS });
 }
 
 /* ---- the rest --------------------------------------------------------------------------------------- */
@@ -582,7 +426,7 @@ static void launch_failed(struct step *t)
         }
         s->relaunch_at = mono_after_ms(t->now, wait);
         effects_report(t->out, s->wanted, REPORT_WAITING, wait);
-        act(t, DO_WATCH_CONTENT, s->wanted, 2);
+        step_act(t, DO_WATCH_CONTENT, s->wanted, 2);
 }
 
 static void on_kit_failed(struct step *t, struct epoch *e)
@@ -593,11 +437,11 @@ static void on_kit_failed(struct step *t, struct epoch *e)
         e->state = EPOCH_GONE;
         if (s->kit == e->number)
                 s->kit = NO_EPOCH;
-        forget_the_gone(t);
+        step_forget_the_gone(t);
         if (s->stops || s->end != END_NOT)
                 return;
         if (from_disk && s->served == NO_EPOCH && s->wanted == NO_EPOCH && !t->l->wait_exhausted) {
-                end(t, t->in->value < 0 ? STATUS_FAILED : STATUS_INVALID); /* the shell has said which file */
+                step_end(t, t->in->value < 0 ? STATUS_FAILED : STATUS_INVALID); /* the shell has said which file */
                 return;
         }
         if (s->launch_when_ready && s->served != NO_EPOCH) { /* nobody serves: no try is free, and none goes on for ever */
@@ -614,7 +458,7 @@ static void on_validated(struct step *t)
         if (!s->validating)
                 return;
         if (t->in->epoch != s->wanted) { /* a verdict on content that was changed meanwhile; one is asked for at a time */
-                act(t, DO_VALIDATE, s->wanted, 0);
+                step_act(t, DO_VALIDATE, s->wanted, 0);
                 return;
         }
         s->validating = false;
@@ -627,7 +471,7 @@ static void on_validated(struct step *t)
         if (t->l->wait_exhausted)
                 wait_for_content(t);
         else
-                end(t, STATUS_INVALID);
+                step_end(t, STATUS_INVALID);
 }
 
 static void on_content(struct step *t)
@@ -652,7 +496,7 @@ static void on_unready(struct step *t)
                 effects_report(t->out, s->wanted, t->in->value ? REPORT_UNREADY : REPORT_READY_AGAIN, 0);
         s->unready = t->in->value != 0; /* asked again: done again, the first may have been lost with an agent */
         if (succession_serving(s) && !s->stops)
-                act(t, s->unready ? DO_FAIL_HEALTHCHECK : DO_PASS_HEALTHCHECK, s->wanted, 0);
+                step_act(t, s->unready ? DO_FAIL_HEALTHCHECK : DO_PASS_HEALTHCHECK, s->wanted, 0);
 }
 
 /* Content that was changed and could not be read gives way to what served; before anything served there is no other. */
@@ -671,7 +515,7 @@ static void on_clock(struct step *t)
 
         backoff_refill(&s->backoff, &t->l->backoff, t->now);
         if (s->stops && !s->stop_drains && !mono_before(t->now, s->stop_drain_at))
-                stop_accepting(t);
+                step_stop_accepting(t);
         if (!mono_before(t->now, s->hold_until))
                 silence(t);
         if (!mono_before(t->now, s->kit_retry_at)) {
@@ -681,7 +525,7 @@ static void on_clock(struct step *t)
                 relaunch(t);
         for (size_t i = 0; i < GENERATIONS_MAX; i++)
                 if (epoch_alive(&s->epochs[i]) && !mono_before(t->now, epoch_next(&s->epochs[i])))
-                        feed(t, &s->epochs[i], (struct epoch_input){ .event = ON_TIME });
+                        step_feed(t, &s->epochs[i], (struct epoch_input){ .event = ON_TIME });
 }
 
 static void on_kit_ready(struct step *t, struct epoch *e)
@@ -693,7 +537,7 @@ static void on_kit_ready(struct step *t, struct epoch *e)
         if (e->number != s->kit || e->state != EPOCH_KIT)
                 return;
         s->kit_ready = true;
-        forget_the_gone(t);
+        step_forget_the_gone(t);
         if (s->launch_when_ready)
                 launch(t);
 }
@@ -710,9 +554,9 @@ static void on_epoch_event(struct step *t, struct epoch *e)
                 on_kit_failed(t, e);
                 return;
         case ON_PROCESS:
-                feed(t, e, (struct epoch_input){ .event = ON_LAUNCHED, .pid = in->pid });
+                step_feed(t, e, (struct epoch_input){ .event = ON_LAUNCHED, .pid = in->pid });
                 if (e->state == EPOCH_SERVING && t->s->served != e->number)
-                        accepted(t, e);
+                        step_accepted(t, e);
                 return;
         case ON_LAUNCH_FAILED:
         case ON_EXIT:
@@ -728,11 +572,11 @@ static void on_epoch_event(struct step *t, struct epoch *e)
                 if (e->state != EPOCH_SERVING)
                         return;
                 if (in->value || e->lack == LACK_HARVEST)
-                        act(t, DO_LOOK, e->number, 0);
+                        step_act(t, DO_LOOK, e->number, 0);
                 e->next_look = mono_after_ms(t->now, t->l->watch_ms);
                 return;
         case ON_SAMPLE:
-                feed(t, e, (struct epoch_input){ .event = ON_SAMPLED, .in_flight = in->in_flight,
+                step_feed(t, e, (struct epoch_input){ .event = ON_SAMPLED, .in_flight = in->in_flight,
                                                  .requests_total = in->requests_total,
                                                  .connections = in->connections });
                 return;
@@ -764,7 +608,7 @@ void succession_step(struct succession *s, const struct succession_limits *l, co
                 on_content(&t);
                 return;
         case ON_STOP:
-                on_stop(&t);
+                step_stop(&t);
                 return;
         case ON_UNREADY:
                 on_unready(&t);
@@ -786,106 +630,4 @@ void succession_step(struct succession *s, const struct succession_limits *l, co
                         on_epoch_event(&t, e);
                 return;
         }
-}
-
-/* ---- a new agent ------------------------------------------------------------------------------------ */
-
-static void resume_reply(struct step *t, const struct epoch *e, const struct resume_fact *f)
-{
-        if (f && f->waits_for_reply && e->owed != OWED_NOTHING)
-                effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
-                                                     .key = e->owed_key });
-}
-
-static void resume_starting(struct step *t, struct epoch *e, const struct resume_fact *f)
-{
-        if (!f || !f->job_known) {
-                act(t, DO_LAUNCH, e->number, 0);
-                return;
-        }
-        feed(t, e, (struct epoch_input){ .event = ON_LAUNCHED, .pid = f->pid });
-        if (e->state == EPOCH_SERVING) { /* without the protocol */
-                accepted(t, e);
-                return;
-        }
-        resume_reply(t, e, f);
-        e->retold = !f->waits_for_reply && e->owed == OWED_PASS;
-        if (f->hangs) { /* which answer it waits for went with the state, and a wrong one ends it as well */
-                effects_report(t->out, e->number, REPORT_HUNG, 0);
-                act(t, DO_SIGNAL, e->number, SIGKILL);
-                return;
-        }
-        if (!mono_is_never(e->up))
-                epoch_look(e, t->now, t->out);
-}
-
-static void resume_serving(struct step *t, struct epoch *e, const struct resume_fact *f)
-{
-        if (f && f->hangs) /* can only be a socket for a new listener: this answer means "there is none" */
-                effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = OWED_UNRECOGNIZED, .key = NO_KEY });
-        resume_reply(t, e, f);
-        if (t->s->unready)
-                act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
-        if (t->l->epoch.protocol)
-                epoch_look(e, t->now, t->out);
-}
-
-static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fact *f)
-{
-        switch ((enum epoch_state)e->state) {
-        case EPOCH_KIT:
-                t->s->kit_ready = f && f->kit_held && e->base_id;
-                if (!t->s->kit_ready)
-                        act(t, DO_MAKE_KIT, e->number, (int64_t)e->copy_of);
-                return;
-        case EPOCH_STARTING:
-                resume_starting(t, e, f);
-                return;
-        case EPOCH_SERVING:
-                resume_serving(t, e, f);
-                return;
-        case EPOCH_DRAINING:
-                act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
-                act(t, DO_DRAIN_LISTENERS, e->number, 0);
-                e->next_sample = t->now;
-                return;
-        case EPOCH_STOPPING:
-                act(t, DO_SIGNAL, e->number, mono_before(t->now, e->kill_by) ? SIGTERM : SIGKILL);
-                return;
-        case EPOCH_NONE:
-        case EPOCH_GONE:
-                return;
-        }
-}
-
-void succession_resume(struct succession *s, const struct succession_limits *l, const struct resume_fact *facts, size_t n,
-                       struct mono now, struct effects *out)
-{
-        static const struct succession_input nothing;
-        struct step t = { s, l, &nothing, now, out };
-
-        for (size_t i = 0; i < GENERATIONS_MAX; i++) {
-                const struct resume_fact *f = NULL;
-
-                for (size_t j = 0; j < n; j++)
-                        if (facts[j].epoch == s->epochs[i].number)
-                                f = &facts[j];
-                if (s->epochs[i].state != EPOCH_NONE)
-                        resume_epoch(&t, &s->epochs[i], f);
-        }
-        if (!s->stop_drains && s->end == END_NOT)
-                escrow_repeat(&s->escrow, s->silenced_once, out);
-        if (s->validating)
-                act(&t, DO_VALIDATE, s->wanted, 0);
-        if (s->waits_for_content || !mono_is_never(s->relaunch_at))
-                watch_content(&t);
-        if (s->stop_hushed && !s->stop_drains)
-                escrow_hush_all(&s->escrow, out);
-        if (s->stop_drains || s->end == END_SAID)
-                escrow_close_all(&s->escrow, out);
-        if (s->end == END_SAID)
-                act(&t, DO_END, NO_EPOCH, s->end_status);
-        else if (s->end == END_WANTED || (s->stops && !any_alive(s)))
-                end(&t, s->end_status);
-        forget_the_gone(&t);
 }

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * PURE. A new agent goes on where one died: it repeats what the stored state names and what may not have been performed. Each
+ * effect bears it. See succession.h.
+ */
+#include "agent/succession_step.h"
+
+#include <signal.h>
+
+static void resume_reply(struct step *t, const struct epoch *e, const struct resume_fact *f)
+{
+        if (f && f->waits_for_reply && e->owed != OWED_NOTHING)
+                effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
+                                                     .key = e->owed_key });
+}
+
+static void resume_starting(struct step *t, struct epoch *e, const struct resume_fact *f)
+{
+        if (!f || !f->job_known) {
+                step_act(t, DO_LAUNCH, e->number, 0);
+                return;
+        }
+        step_feed(t, e, (struct epoch_input){ .event = ON_LAUNCHED, .pid = f->pid });
+        if (e->state == EPOCH_SERVING) { /* without the protocol */
+                step_accepted(t, e);
+                return;
+        }
+        resume_reply(t, e, f);
+        e->retold = !f->waits_for_reply && e->owed == OWED_PASS;
+        if (f->hangs) { /* which answer it waits for went with the state, and a wrong one ends it as well */
+                effects_report(t->out, e->number, REPORT_HUNG, 0);
+                step_act(t, DO_SIGNAL, e->number, SIGKILL);
+                return;
+        }
+        if (!mono_is_never(e->up))
+                epoch_look(e, t->now, t->out);
+}
+
+static void resume_serving(struct step *t, struct epoch *e, const struct resume_fact *f)
+{
+        if (f && f->hangs) /* can only be a socket for a new listener: this answer means "there is none" */
+                effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = OWED_UNRECOGNIZED, .key = NO_KEY });
+        resume_reply(t, e, f);
+        if (t->s->unready)
+                step_act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
+        if (t->l->epoch.protocol)
+                epoch_look(e, t->now, t->out);
+}
+
+static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fact *f)
+{
+        switch ((enum epoch_state)e->state) {
+        case EPOCH_KIT:
+                t->s->kit_ready = f && f->kit_held && e->base_id;
+                if (!t->s->kit_ready)
+                        step_act(t, DO_MAKE_KIT, e->number, (int64_t)e->copy_of);
+                return;
+        case EPOCH_STARTING:
+                resume_starting(t, e, f);
+                return;
+        case EPOCH_SERVING:
+                resume_serving(t, e, f);
+                return;
+        case EPOCH_DRAINING:
+                step_act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
+                step_act(t, DO_DRAIN_LISTENERS, e->number, 0);
+                e->next_sample = t->now;
+                return;
+        case EPOCH_STOPPING:
+                step_act(t, DO_SIGNAL, e->number, mono_before(t->now, e->kill_by) ? SIGTERM : SIGKILL);
+                return;
+        case EPOCH_NONE:
+        case EPOCH_GONE:
+                return;
+        }
+}
+
+void succession_resume(struct succession *s, const struct succession_limits *l, const struct resume_fact *facts, size_t n,
+                       struct mono now, struct effects *out)
+{
+        static const struct succession_input nothing;
+        struct step t = { s, l, &nothing, now, out };
+
+        for (size_t i = 0; i < GENERATIONS_MAX; i++) {
+                const struct resume_fact *f = NULL;
+
+                for (size_t j = 0; j < n; j++)
+                        if (facts[j].epoch == s->epochs[i].number)
+                                f = &facts[j];
+                if (s->epochs[i].state != EPOCH_NONE)
+                        resume_epoch(&t, &s->epochs[i], f);
+        }
+        if (!s->stop_drains && s->end == END_NOT)
+                escrow_repeat(&s->escrow, s->silenced_once, out);
+        if (s->validating)
+                step_act(&t, DO_VALIDATE, s->wanted, 0);
+        if (s->waits_for_content || !mono_is_never(s->relaunch_at))
+                step_watch_content(&t);
+        if (s->stop_hushed && !s->stop_drains)
+                escrow_hush_all(&s->escrow, out);
+        if (s->stop_drains || s->end == END_SAID)
+                escrow_close_all(&s->escrow, out);
+        if (s->end == END_SAID)
+                step_act(&t, DO_END, NO_EPOCH, s->end_status);
+        else if (s->end == END_WANTED || (s->stops && !succession_any_alive(s)))
+                step_end(&t, s->end_status);
+        step_forget_the_gone(&t);
+}

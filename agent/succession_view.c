@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/* PURE. What the state says to those who ask: who serves, is it ready, when does it want the time. See succession.h. */
+#include "agent/succession_step.h"
+
+struct epoch *succession_find(struct succession *s, uint64_t number)
+{
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (s->epochs[i].state != EPOCH_NONE && s->epochs[i].number == number)
+                        return &s->epochs[i];
+        return NULL;
+}
+
+const struct epoch *succession_serving(const struct succession *s)
+{
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (s->epochs[i].state == EPOCH_SERVING && s->epochs[i].number == s->wanted)
+                        return &s->epochs[i];
+        return NULL;
+}
+
+bool succession_any_alive(const struct succession *s)
+{
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (epoch_alive(&s->epochs[i]))
+                        return true;
+        return false;
+}
+
+bool succession_ready(const struct succession *s, const char **ret_reason)
+{
+        const char *reason = "";
+
+        if (s->stops)
+                reason = "stopping";
+        else if (s->end != END_NOT)
+                reason = "failed";
+        else if (!succession_serving(s))
+                reason = s->served == NO_EPOCH ? "starting" : "recovering";
+        else if (s->unready)
+                reason = "drain asked for";
+        if (ret_reason)
+                *ret_reason = reason;
+        return *reason == '\0';
+}
+
+const char *succession_state_name(const struct succession *s)
+{
+        if (s->stops || (s->end != END_NOT && s->end_status == 0))
+                return "stopping";
+        if (s->end != END_NOT || s->waits_for_content)
+                return "failed";
+        if (succession_serving(s))
+                return "serving";
+        return s->served == NO_EPOCH ? "starting" : "recovering";
+}
+
+struct mono succession_next(const struct succession *s)
+{
+        struct mono t = mono_min(s->kit_retry_at, s->hold_until);
+
+        if (!s->validating)
+                t = mono_min(t, s->relaunch_at);
+        if (s->stops && !s->stop_drains)
+                t = mono_min(t, s->stop_drain_at);
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (epoch_alive(&s->epochs[i]))
+                        t = mono_min(t, epoch_next(&s->epochs[i]));
+        return t;
+}
