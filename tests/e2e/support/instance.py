@@ -65,29 +65,6 @@ def segments():
     return {p.name for p in SHM.glob("envoy_shared_memory_*")}
 
 
-def claimed_by_others(own_dir):
-    """Segments of instances that run beside this one: a kit has its number on disk before it has its segment."""
-    claimed = set()
-    for path in own_dir.parent.glob("b*/r/e*.id"):
-        try:
-            if own_dir not in path.parents:
-                claimed.add(f"envoy_shared_memory_{10 * int(path.read_text())}")
-        except (OSError, ValueError):
-            continue
-    return claimed
-
-
-def mapped_somewhere(name):
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            try:
-                if name in pathlib.Path(entry.path, "maps").read_text():
-                    return True
-            except OSError:
-                continue
-    return False
-
-
 def open_descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
@@ -118,7 +95,7 @@ class Baton:
         self.config = None
         self.expected_exit = 0
         self._log = open(self.log_path, "ab")
-        self._segments_before = segments()
+        self._segments = set()  # its own, as far as they were seen
         self._events, self._events_read, self._events_rest, self._last_seq = [], 0, b"", 0
 
     # ---- starting ------------------------------------------------------------------------------------------
@@ -191,7 +168,16 @@ class Baton:
 
     # ---- events --------------------------------------------------------------------------------------------
 
+    def _note_segments(self):
+        """A kit has its number on disk before it has its segment. Others test beside us: a look at /dev/shm does not tell."""
+        for path in self.run_dir.glob("e*.id"):
+            try:
+                self._segments.add(f"envoy_shared_memory_{10 * int(path.read_text())}")
+            except (OSError, ValueError):
+                continue
+
     def _read_events(self):
+        self._note_segments()
         path = self.run_dir / "events"
         try:
             if path.stat().st_size < self._events_read:  # it was copied to events.1 and cut
@@ -282,9 +268,7 @@ class Baton:
                 yield f"process {pid} is left: {command_of(pid)}"
         for report in sorted(self.sanitizer_dir.iterdir()):
             yield f"a sanitizer reported:\n{report.read_text(errors='replace')}"
-        left = {n for n in segments() - self._segments_before if not mapped_somewhere(n)}
-        left -= claimed_by_others(self.dir)
-        for name in sorted(left & segments()):
+        for name in sorted(self._segments & segments()):
             yield f"segment {name} is left in {SHM}"
         for pattern in ("r/e*", "r/control.sock"):
             for path in self.dir.glob(pattern):
@@ -294,6 +278,7 @@ class Baton:
     def finish(self, judge=True):
         """Ends what still runs; tells what should not be: an exit status, a process, a segment, a sanitizer's report."""
         findings = []
+        self._note_segments()
         if self.process is not None and self.process.poll() is None:
             try:
                 self.stop()
@@ -326,7 +311,7 @@ def fault_build():
         source = build / ("baton-agent-fault" if name == "baton-agent" else name)
         if not source.exists():
             continue
-        new = place / (name + ".new")
+        new = place / f"{name}.{os.getpid()}"  # others may do the same
         shutil.copy2(source, new)
         new.rename(place / name)
     return place
