@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -33,8 +34,11 @@ struct proc *agent_proc(struct agent *a, uint64_t epoch)
 
 void agent_queue(struct agent *a, struct succession_input in)
 {
-        if (a->queued < sizeof(a->queue) / sizeof(a->queue[0])) /* one or two for each effect that can bring one */
-                a->queue[a->queued++] = in;
+        if (a->queued == sizeof(a->queue) / sizeof(a->queue[0])) { /* cannot be: one or two for each effect that can bring one */
+                log_event(LOG_ERR, "agent.failed", F_STR("error", "too many events at once"), F_STR("then", "another agent resumes"));
+                abort();
+        }
+        a->queue[a->queued++] = in;
 }
 
 /* ---- effects ---------------------------------------------------------------------------------------- */
@@ -49,25 +53,21 @@ static int pin_binary(struct agent *a, uint64_t copy_of)
         return open(a->args.program, O_PATH | O_CLOEXEC); /* if there is none, the launch will say so */
 }
 
-static int hold_kit(struct agent *a, uint64_t epoch, const char *binary, const struct kit *k, int binary_fd)
+static int hold_kit(struct agent *a, uint64_t epoch, const struct kit *k, int binary_fd)
 {
-        static const char *const kinds[] = { "kit", "parent", "child", "udp" };
-        const int given[] = { k->record_fd, k->parent_fd, k->child_fd, k->udp_fd };
-        char names[4][48];
-        const char *list[5];
-        int fds[5];
+        const int given[HELD_KINDS] = { [HELD_RECORD] = k->record_fd, [HELD_PARENT] = k->parent_fd, [HELD_CHILD] = k->child_fd,
+                                        [HELD_UDP] = k->udp_fd, [HELD_BINARY] = binary_fd };
+        struct held_name names[HELD_KINDS];
+        const char *list[HELD_KINDS];
+        int fds[HELD_KINDS];
         size_t n = 0;
 
-        for (size_t i = 0; i < 4; i++) {
-                if (given[i] < 0)
+        for (int kind = 0; kind < HELD_KINDS; kind++) {
+                if (given[kind] < 0)
                         continue;
-                (void)snprintf(names[i], sizeof(names[i]), "%s/%" PRIu64, kinds[i], epoch);
-                list[n] = names[i];
-                fds[n++] = given[i];
-        }
-        if (binary_fd >= 0) {
-                list[n] = binary;
-                fds[n++] = binary_fd;
+                names[n] = held_name((enum held_kind)kind, epoch);
+                list[n] = names[n].text;
+                fds[n++] = given[kind];
         }
         return keeper_link_hold(a->link, list, fds, n);
 }
@@ -84,15 +84,13 @@ static void make_kit(struct agent *a, const struct effect *fx)
         CLEANUP(kit_done) struct kit k = KIT_NULL;
         CLEANUP(close_fd) int binary_fd = pin_binary(a, (uint64_t)fx->value);
         bool udp = escrow_holds_udp(&a->s.escrow);
-        char binary[48] = "", error[512];
+        struct held_name binary = held_name(HELD_BINARY, fx->epoch);
+        char error[512];
         struct proc *p;
-        int r;
+        int r = kit_make(&a->kits, fx->epoch, (uint64_t)fx->value, udp, binary_fd >= 0 ? binary.text : "", &k, error, sizeof(error));
 
-        if (binary_fd >= 0)
-                (void)snprintf(binary, sizeof(binary), "bin/%" PRIu64, fx->epoch);
-        r = kit_make(&a->kits, fx->epoch, (uint64_t)fx->value, udp, binary, &k, error, sizeof(error));
         if (r == 0) {
-                r = hold_kit(a, fx->epoch, binary, &k, binary_fd);
+                r = hold_kit(a, fx->epoch, &k, binary_fd);
                 if (r < 0)
                         (void)snprintf(error, sizeof(error), "the keeper cannot hold the launch kit: %s", strerror(-r));
         }
@@ -109,16 +107,31 @@ static void make_kit(struct agent *a, const struct effect *fx)
         agent_queue(a, (struct succession_input){ .event = ON_KIT_READY, .epoch = fx->epoch, .base_id = k.base_id, .value = udp });
 }
 
+/*
+ * A keeper that does not answer in time may do it all the same, later: then a proxy would run that nobody listens to. A repeat
+ * is harmless; if that is not answered either, the next agent learns from the keeper's list what is true.
+ */
+static int launch_for_sure(struct agent *a, uint64_t epoch, struct wire_job *ret_job, int *ret_pidfd)
+{
+        struct held_name record = held_name(HELD_RECORD, epoch);
+        int r = keeper_link_launch(a->link, epoch, record.text, ret_job, ret_pidfd);
+
+        if (r == -ETIMEDOUT)
+                r = keeper_link_launch(a->link, epoch, record.text, ret_job, ret_pidfd);
+        if (r != -ETIMEDOUT)
+                return r;
+        log_event(LOG_ERR, "keeper.unreachable", F_STR("error", strerror(-r)), F_STR("then", "the agent ends, another one begins"));
+        log_flush();
+        exit(1);
+}
+
 static void launch(struct agent *a, const struct effect *fx)
 {
         struct proc *p = agent_proc(a, fx->epoch);
         struct wire_job job = { 0 };
-        char name[48];
         int pidfd = -1;
-        int r;
+        int r = launch_for_sure(a, fx->epoch, &job, &pidfd);
 
-        (void)snprintf(name, sizeof(name), "kit/%" PRIu64, fx->epoch);
-        r = keeper_link_launch(a->link, fx->epoch, name, &job, &pidfd);
         if (r < 0 || !p) {
                 log_event(LOG_ERR, "launch.failed", F_UINT("epoch", fx->epoch), F_STR("error", strerror(-r)));
                 close_fd(&pidfd);
@@ -143,19 +156,18 @@ static void send_signal(struct agent *a, const struct effect *fx)
 
 static void forget(struct agent *a, const struct effect *fx)
 {
-        static const char *const kinds[] = { "kit", "parent", "child", "udp", "bin" };
         struct proc *p = agent_proc(a, fx->epoch);
         uint64_t base_id = p ? p->base_id : 0, on_disk;
-        char names[5][48];
-        const char *list[5];
+        struct held_name names[HELD_KINDS];
+        const char *list[HELD_KINDS];
 
         if (p)
                 proc_close(p);
-        for (size_t i = 0; i < 5; i++) {
-                (void)snprintf(names[i], sizeof(names[i]), "%s/%" PRIu64, kinds[i], fx->epoch);
-                list[i] = names[i];
+        for (int kind = 0; kind < HELD_KINDS; kind++) {
+                names[kind] = held_name((enum held_kind)kind, fx->epoch);
+                list[kind] = names[kind].text;
         }
-        (void)keeper_link_drop(a->link, list, 5);
+        (void)keeper_link_drop(a->link, list, HELD_KINDS);
         (void)keeper_link_ack_exit(a->link, fx->epoch);
         if (base_id && kit_base_id(a->run_dir, fx->epoch, &on_disk) < 0)
                 (void)hr_segment_remove(base_id); /* the file that would tell has gone, perhaps with the whole run directory */
@@ -195,22 +207,21 @@ static void close_socket(struct agent *a, const struct effect *fx)
 
 static void stop_all(struct agent *a, int status)
 {
-        static const char *const held[] = { "control", "state", "events" };
-
         if (status != 0 && *a->last_reason)
                 log_event(LOG_ERR, "baton.failed", F_INT("status", status), F_STR("reason", a->last_reason));
+        if (status != 0)
+                report_last_words(a->last_reason);
         if (a->s.stops == 0) /* else it was said when the stop began */
                 (void)keeper_link_notify(a->link, "STOPPING=1");
         control_free(a->control);
         a->control = NULL;
-        (void)keeper_link_drop(a->link, held, 3);
-        start_clean(a);
+        start_clean(a); /* the keeper holds the state to the last: an agent that has to take over here ends it, too */
         log_flush();
         (void)keeper_link_end(a->link, status);
         exit(status);
 }
 
-static void perform_on_proc(struct agent *a, struct proc *p, const struct effect *fx)
+static void perform_on_proc(struct proc *p, const struct effect *fx)
 {
         switch (fx->kind) {
         case DO_TAKE:
@@ -249,8 +260,7 @@ static void perform_on_proc(struct agent *a, struct proc *p, const struct effect
         case DO_VALIDATE:
         case DO_WATCH_CONTENT:
         case DO_REPORT:
-        case DO_END:
-                (void)a;
+        case DO_END: /* not about a process that we speak with: see perform() */
                 return;
         }
 }
@@ -312,7 +322,7 @@ static void perform(struct agent *a, const struct effect *fx)
         case DO_SAMPLE:
                 p = agent_proc(a, fx->epoch);
                 if (p)
-                        perform_on_proc(a, p, fx);
+                        perform_on_proc(p, fx);
                 return;
         }
 }
@@ -391,9 +401,27 @@ static void on_clock(struct ev_loop *loop, ev_timer *w, int revents)
 
 /* ---- the keeper speaks ------------------------------------------------------------------------------ */
 
-/* Nobody reaps and nobody holds sockets any more: a proxy that lives on would be nobody's. */
-static void keeper_is_gone(struct agent *a)
+/* A process that dies closes its descriptors first and is our parent for a moment longer. */
+static bool keeper_lives(const struct agent *a)
 {
+        enum { TIMES = 20, PAUSE_NS = 5 * 1000000 };
+
+        for (int i = 0; i < TIMES && getppid() == a->keeper.keeper_pid; i++)
+                (void)nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
+        return getppid() == a->keeper.keeper_pid;
+}
+
+/*
+ * Nobody reaps and nobody holds sockets any more: a proxy that lives on would be nobody's. But a keeper that has only closed
+ * its end of the wire wants another agent, and the proxies are none of our business then.
+ */
+static void keeper_is_gone(struct agent *a, int error)
+{
+        if (keeper_lives(a)) {
+                log_event(LOG_ERR, "keeper.unreachable", F_STR("error", strerror(-error)), F_STR("then", "the agent ends, another one begins"));
+                log_flush();
+                exit(1);
+        }
         for (size_t i = 0; i < GENERATIONS_MAX; i++)
                 if (a->procs[i].used && a->procs[i].pidfd >= 0)
                         (void)syscall(SYS_pidfd_send_signal, a->procs[i].pidfd, SIGKILL, NULL, 0);
@@ -420,13 +448,7 @@ void agent_exited(struct agent *a, const struct wire_job *job)
 static void on_user_signal(struct agent *a, const struct wire_signal *s)
 {
         if (s->signo == SIGUSR1) {
-                for (size_t i = 0; i < GENERATIONS_MAX; i++) {
-                        struct proc *p = &a->procs[i];
-                        const struct epoch *e = p->used ? succession_find(&a->s, p->epoch) : NULL;
-
-                        if (e && (e->state == EPOCH_SERVING || e->state == EPOCH_DRAINING) && p->pidfd >= 0)
-                                (void)syscall(SYS_pidfd_send_signal, p->pidfd, SIGUSR1, NULL, 0);
-                }
+                agent_feed(a, &(struct succession_input){ .event = ON_REOPEN_LOGS });
                 return;
         }
         if (s->signo == SIGHUP && !(a->keeper.flags & WIRE_TERMINAL)) { /* else: the terminal is gone, and the keeper counts it as a stop */
@@ -452,7 +474,7 @@ static void on_keeper(struct ev_loop *loop, ev_io *w, int revents)
                         on_user_signal(a, &e.signal);
         }
         if (r < 0)
-                keeper_is_gone(a);
+                keeper_is_gone(a, r);
 }
 
 /* A request to the keeper may have brought news along: the descriptor will not say so again. */
@@ -463,15 +485,6 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *w, int revents)
         (void)revents;
         if (keeper_link_pending(a->link))
                 ev_feed_event(loop, &a->keeper_io, EV_READ);
-}
-
-static void on_stop_asked(struct ev_loop *loop, ev_timer *w, int revents)
-{
-        struct agent *a = w->data;
-
-        (void)loop;
-        (void)revents;
-        agent_feed(a, &(struct succession_input){ .event = ON_STOP, .value = a->stops_asked });
 }
 
 static void on_heartbeat(struct ev_loop *loop, ev_timer *w, int revents)
@@ -485,8 +498,6 @@ static void on_heartbeat(struct ev_loop *loop, ev_timer *w, int revents)
 void agent_watch(struct agent *a)
 {
         ev_init(&a->clock, on_clock);
-        ev_init(&a->stop_timer, on_stop_asked);
-        a->stop_timer.data = a;
         a->clock.data = a;
         ev_io_init(&a->keeper_io, on_keeper, keeper_link_fd(a->link), EV_READ);
         a->keeper_io.data = a;

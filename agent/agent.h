@@ -15,6 +15,7 @@
 #include "agent/control.h"
 #include "agent/keeper/wire.h"
 #include "agent/keeper_link.h"
+#include "agent/held_name.h"
 #include "agent/key_name.h"
 #include "agent/kit.h"
 #include "agent/options.h"
@@ -58,6 +59,7 @@ struct agent {
         char run_dir[256];
         struct wire_facts keeper;
         struct keeper_link *link;
+        bool alone;                  /* at its start the keeper knew of no job: nothing is lost if all ends */
         struct state_file *state;
         struct admin *admin;
         struct control *control;
@@ -81,8 +83,6 @@ struct agent {
         ev_prepare keeper_news;
         ev_timer clock;
         ev_timer heartbeat;
-        ev_timer stop_timer;
-        uint32_t stops_asked;        /* by the control socket */
         ev_stat content;
         ev_timer content_settle;
         char *content_baseline;

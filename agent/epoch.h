@@ -67,7 +67,8 @@ struct epoch {
         int64_t connections;
         int64_t look_ms;         /* the pause before the next look */
         uint32_t owed;           /* enum owed_kind */
-        uint32_t owed_key;
+        uint32_t owed_key;       /* NO_KEY: nothing is passed */
+        uint32_t asked_key;      /* of the last such request, passed or not */
         uint32_t retold;         /* the next request may be one that a dead agent stored, but did not take */
         uint32_t lack;           /* enum look_lack */
         uint32_t udp;            /* launched with --parent-shutdown-time-s 0 */

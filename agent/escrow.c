@@ -43,6 +43,8 @@ bool escrow_asked(struct escrow *e, uint64_t epoch, const struct hr_key *key, ui
         if (i == NO_KEY)
                 return false;
         k = &e->keys[i];
+        if (k->asked_by != epoch)
+                k->ambiguous = false; /* it may have been mended; if not, its second question tells before anything is passed */
         k->asked_by = epoch;
         k->passed = k->inode != 0 && !k->ambiguous;
         k->harvested = false;
@@ -77,6 +79,12 @@ uint32_t escrow_held_by_keeper(struct escrow *e, const struct hr_key *key, uint6
         if (i != NO_KEY)
                 e->keys[i].inode = inode;
         return i;
+}
+
+void escrow_not_held(struct escrow *e, uint32_t key)
+{
+        e->keys[key].inode = 0;
+        e->keys[key].silenced = false;
 }
 
 static void mark_static(struct escrow *e, const struct look *look)

@@ -98,6 +98,9 @@ uint32_t escrow_find(const struct escrow *e, const struct hr_key *key);
 /** escrow_held_by_keeper() - a new agent learns from the keeper what is held. Return: index or NO_KEY */
 uint32_t escrow_held_by_keeper(struct escrow *e, const struct hr_key *key, uint64_t inode);
 
+/** escrow_not_held() - stored as held, but the keeper never got it, or no longer has it */
+void escrow_not_held(struct escrow *e, uint32_t key);
+
 /**
  * escrow_take_look() - judge a generation that is starting
  *

@@ -96,7 +96,11 @@ int keeper_link_ack_exit(struct keeper_link *l, uint64_t job);
 /** keeper_link_working() - state is loaded, all is harvested; also when the timeout changes. Return: 0; as above */
 int keeper_link_working(struct keeper_link *l, int64_t stop_timeout_ms);
 
-/** keeper_link_stop() - a stop came by the control socket: make it as sticky as a signal. Return: 0; as above */
+/**
+ * keeper_link_stop() - a stop came by the control socket: make it as sticky as a signal
+ *
+ * The keeper counts it and says so with WIRE_SIGNAL, as for a SIGTERM. Return: 0; as above
+ */
 int keeper_link_stop(struct keeper_link *l);
 
 /**

@@ -209,34 +209,44 @@ void kit_sweep(const char *run_dir, bool (*known)(void *userdata, uint64_t epoch
 
 /* ---- what comes ------------------------------------------------------------------------------------- */
 
-static int make_snapshot(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, char *path, size_t size,
-                         char *reterr, size_t reterr_size)
+static int write_snapshot(const char *source, const char *path, char *reterr, size_t reterr_size)
 {
         CLEANUP(free_ptr) char *text = NULL;
-        char source[PATH_MAX];
         size_t n;
-        int r = kit_snapshot_path(m, epoch, path, size);
+        int r = kit_read_file(source, &text, &n);
 
-        if (r < 0)
-                return r;
-        if (copy_of != CONTENT_DISK) { /* immutable, so a second name is as good as a copy */
-                r = kit_snapshot_path(m, copy_of, source, sizeof(source));
-                (void)unlink(path);
-                if (r == 0 && link(source, path) < 0)
-                        r = -errno;
-                if (r < 0)
-                        (void)snprintf(reterr, reterr_size, "cannot link snapshot %s to %s: %s", source, path, strerror(-r));
-                return r;
-        }
-        r = kit_read_file(m->args->config_path, &text, &n);
         if (r < 0) {
-                (void)snprintf(reterr, reterr_size, "cannot read config %s: %s", m->args->config_path, strerror(-r));
+                (void)snprintf(reterr, reterr_size, "cannot read config %s: %s", source, strerror(-r));
                 return KIT_E_CONFIG;
         }
         r = write_new_file(path, 0440, text, n);
         if (r < 0)
                 (void)snprintf(reterr, reterr_size, "cannot write snapshot %s: %s", path, strerror(-r));
         return r;
+}
+
+/* A snapshot is immutable, so a second name is as good as a copy; not every file system has second names. */
+static int copy_snapshot(const char *source, const char *path, char *reterr, size_t reterr_size)
+{
+        (void)unlink(path);
+        if (link(source, path) == 0)
+                return 0;
+        if (errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK)
+                return write_snapshot(source, path, reterr, reterr_size);
+        (void)snprintf(reterr, reterr_size, "cannot link snapshot %s to %s: %s", source, path, strerror(errno));
+        return -errno;
+}
+
+static int make_snapshot(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, char *reterr, size_t reterr_size)
+{
+        char source[PATH_MAX], path[PATH_MAX];
+        int r = kit_snapshot_path(m, epoch, path, sizeof(path));
+
+        if (r == 0 && copy_of == CONTENT_DISK)
+                return write_snapshot(m->args->config_path, path, reterr, reterr_size);
+        if (r == 0)
+                r = kit_snapshot_path(m, copy_of, source, sizeof(source));
+        return r < 0 ? r : copy_snapshot(source, path, reterr, reterr_size);
 }
 
 /* Creating the segment exclusively is what reserves a base id; its number is on disk before, so that it can be removed. */
@@ -354,13 +364,12 @@ int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool u
              char *reterr, size_t reterr_size)
 {
         CLEANUP(kit_done) struct kit k = KIT_NULL;
-        char snapshot[PATH_MAX];
         int r = 0;
 
         (void)snprintf(reterr, reterr_size, "%s", "cannot make a launch kit");
         kit_forget(m->run_dir, epoch);
         if (m->protocol && m->args->config_path)
-                r = make_snapshot(m, epoch, copy_of, snapshot, sizeof(snapshot), reterr, reterr_size);
+                r = make_snapshot(m, epoch, copy_of, reterr, reterr_size);
         if (r == 0 && m->protocol)
                 r = reserve_base_id(m, epoch, &k.base_id, reterr, reterr_size);
         if (r == 0 && m->protocol)

@@ -69,6 +69,10 @@ _Noreturn void plain_run(struct agent *a)
                 end(a, 1);
         }
         (void)keeper_link_working(a->link, a->options->stop_timeout_ms);
+        if (a->keeper.stop_count > 0) { /* before this agent was there to be told */
+                kill_at = mono_after_ms(clock_now(), a->options->stop_timeout_ms);
+                (void)syscall(SYS_pidfd_send_signal, pidfd, SIGTERM, NULL, 0);
+        }
         while (job.code == 0) {
                 struct pollfd p = { .fd = keeper_link_fd(a->link), .events = POLLIN };
                 struct keeper_event e;

@@ -2,11 +2,14 @@
 /* See reports.h. Says, never does. */
 #include "agent/reports.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "agent/clock.h"
 #include "agent/log.h"
@@ -87,6 +90,17 @@ static void accepted(struct agent *a, const struct effect *fx)
         report_ready(a);
 }
 
+/* Where Kubernetes looks for the reason of a container's end. Only if it is there: we make nothing in /dev. */
+void report_last_words(const char *reason)
+{
+        int fd = open("/dev/termination-log", O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+        if (fd < 0)
+                return;
+        (void)dprintf(fd, "%s\n", reason); /* full, or not a file: nobody is left to be told */
+        (void)close(fd);
+}
+
 static void removed(struct agent *a, const struct effect *fx)
 {
         const struct hr_key *k = &a->s.escrow.keys[fx->key].key;
@@ -125,7 +139,7 @@ void report(struct agent *a, const struct effect *fx)
                           F_INT("tokens", a->s.backoff.tokens), F_STR("do", "a change of the config ends the wait"));
                 return;
         case REPORT_EXHAUSTED:
-                log_event(LOG_ERR, name, F_INT("launches", fx->arg), F_STR("reason", a->last_reason),
+                log_event(LOG_ERR, name, F_INT("failed_in_a_row", fx->arg), F_STR("reason", a->last_reason),
                           F_STR("then", a->limits.wait_exhausted ? "ports refuse until the config changes"
                                                                  : "ports closed, baton ends with status 1"));
                 return;

@@ -7,3 +7,4 @@
 void report(struct agent *a, const struct effect *fx);
 void report_ready(struct agent *a);
 void report_exit(struct agent *a, const struct wire_job *job);
+void report_last_words(const char *reason); /* it ends, and failed */

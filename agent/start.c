@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How an agent begins: the first one of an instance parses the options, claims the run directory and launches; a later one
- * maps the options, takes over what the keeper holds, and resumes. And how a run directory is left behind.
+ * maps the options and resumes. And how a run directory is left behind.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,131 +23,30 @@
 #include "agent/log.h"
 #include "agent/plain.h"
 #include "agent/reports.h"
+#include "agent/resume.h"
 
 extern char **environ;
 
 enum { STATUS_FAILED = 1, STATUS_USAGE = 2, STATE_BYTES_MAX = IMAGE_BYTES_MAX };
 
-/* What the keeper's list brings, until the state is loaded and each finds its place. */
-struct inventory {
-        struct agent *agent;
-        int options_fd, lock_fd, state_fd, events_fd, control_fd;
-        int status_fds[OPTIONS_STATUS_MAX];
-        size_t n_status;
-        size_t n_listen;
-        struct {
-                char name[WIRE_NAME_BYTES];
-                int fd;
-        } listens[KEYS_MAX];
-        struct {
-                uint64_t epoch;
-                int kit, parent, child, udp, binary;
-        } kits[GENERATIONS_MAX];
-        struct {
-                struct wire_job job;
-                int pidfd;
-        } jobs[GENERATIONS_MAX * 2];
-        size_t n_jobs;
-};
-
 /* ---- ends before it began --------------------------------------------------------------------------- */
 
+/* Nothing is ended because an agent cannot begin: where something runs, or may run, the next agent tries. */
 static void give_up(struct agent *a, int status)
 {
         log_flush();
-        (void)keeper_link_end(a->link, status);
+        if (a->alone)
+                (void)keeper_link_end(a->link, status);
         exit(status);
 }
 
 static void *fail(struct agent *a, int status, const char *event, const char *text)
 {
         log_event(LOG_ERR, event, F_STR("error", text));
+        if (a->alone)
+                report_last_words(text);
         give_up(a, status);
         return NULL;
-}
-
-/* ---- the keeper's list ------------------------------------------------------------------------------ */
-
-static void sort_kit(struct inventory *inv, const char *name, int fd)
-{
-        uint64_t epoch = strtoull(strchr(name, '/') + 1, NULL, 10);
-        size_t i = 0;
-
-        while (i < GENERATIONS_MAX && inv->kits[i].epoch != epoch && inv->kits[i].epoch != NO_EPOCH)
-                i++;
-        if (i == GENERATIONS_MAX) {
-                close_fd(&fd);
-                return;
-        }
-        inv->kits[i].epoch = epoch;
-        if (strncmp(name, "kit/", 4) == 0)
-                inv->kits[i].kit = fd;
-        else if (strncmp(name, "parent/", 7) == 0)
-                inv->kits[i].parent = fd;
-        else if (strncmp(name, "child/", 6) == 0)
-                inv->kits[i].child = fd;
-        else if (strncmp(name, "bin/", 4) == 0)
-                inv->kits[i].binary = fd;
-        else
-                inv->kits[i].udp = fd;
-}
-
-static void on_held(void *userdata, const char *name, int fd)
-{
-        struct inventory *inv = userdata;
-
-        if (strcmp(name, "options") == 0) {
-                inv->options_fd = fd;
-        } else if (strcmp(name, "lock") == 0) {
-                inv->lock_fd = fd;
-        } else if (strcmp(name, "state") == 0) {
-                inv->state_fd = fd;
-        } else if (strcmp(name, "events") == 0) {
-                inv->events_fd = fd;
-        } else if (strcmp(name, "control") == 0) {
-                inv->control_fd = fd;
-        } else if (strncmp(name, "status/", 7) == 0 && inv->n_status < OPTIONS_STATUS_MAX) {
-                inv->status_fds[inv->n_status++] = fd;
-        } else if (strncmp(name, "listen/", 7) == 0 && inv->n_listen < KEYS_MAX) {
-                (void)snprintf(inv->listens[inv->n_listen].name, sizeof(inv->listens[0].name), "%s", name);
-                inv->listens[inv->n_listen++].fd = fd;
-        } else if (strncmp(name, "kit/", 4) == 0 || strncmp(name, "parent/", 7) == 0 || strncmp(name, "child/", 6) == 0 ||
-                   strncmp(name, "udp/", 4) == 0 || strncmp(name, "bin/", 4) == 0) {
-                sort_kit(inv, name, fd);
-        } else {
-                close_fd(&fd);
-        }
-}
-
-static void on_job(void *userdata, const struct wire_job *job, int pidfd)
-{
-        struct inventory *inv = userdata;
-
-        if (inv->n_jobs == sizeof(inv->jobs) / sizeof(inv->jobs[0])) {
-                close_fd(&pidfd);
-                return;
-        }
-        inv->jobs[inv->n_jobs].job = *job;
-        inv->jobs[inv->n_jobs++].pidfd = pidfd;
-}
-
-static struct inventory *take_inventory(struct agent *a)
-{
-        struct inventory *inv = calloc(1, sizeof(*inv));
-        int r;
-
-        if (!inv)
-                return fail(a, STATUS_FAILED, "agent.failed", "out of memory");
-        inv->agent = a;
-        inv->options_fd = inv->lock_fd = inv->state_fd = inv->events_fd = inv->control_fd = -1;
-        for (size_t i = 0; i < GENERATIONS_MAX; i++) {
-                inv->kits[i].epoch = NO_EPOCH;
-                inv->kits[i].kit = inv->kits[i].parent = inv->kits[i].child = inv->kits[i].udp = inv->kits[i].binary = -1;
-        }
-        r = keeper_link_list(a->link, &a->keeper, on_held, on_job, inv);
-        if (r < 0)
-                return fail(a, STATUS_FAILED, "keeper.unreachable", strerror(-r));
-        return inv;
 }
 
 /* ---- options ---------------------------------------------------------------------------------------- */
@@ -290,20 +189,42 @@ static int open_file(struct agent *a, const char *name, int flags)
         return fd;
 }
 
-static void open_listeners(struct agent *a, struct inventory *inv)
+/* An agent before this one may have opened some of them, and died: what the keeper holds is not opened again. */
+static bool is_open(const struct inventory *inv, const char *name)
 {
-        char path[320], name[WIRE_NAME_BYTES], error[512];
-        int r;
+        for (size_t i = 0; i < inv->n_status; i++)
+                if (strcmp(inv->statuses[i].name, name) == 0)
+                        return true;
+        return false;
+}
+
+static void open_statuses(struct agent *a, struct inventory *inv)
+{
+        char name[WIRE_NAME_BYTES], error[512];
 
         for (size_t i = 0; i < a->options->statuses.n; i++) {
                 const char *address = options_str(a->options, a->options->statuses.items[i]);
+                int fd, r;
 
-                r = control_open_status(address, &inv->status_fds[inv->n_status], error, sizeof(error));
+                (void)snprintf(name, sizeof(name), "status/%s", address);
+                if (is_open(inv, name))
+                        continue;
+                r = control_open_status(address, &fd, error, sizeof(error));
                 if (r < 0)
                         (void)fail(a, r == -EINVAL ? STATUS_USAGE : STATUS_FAILED, "status.refused", error);
-                (void)snprintf(name, sizeof(name), "status/%s", address);
-                (void)hold_one(a, name, inv->status_fds[inv->n_status++]);
+                (void)hold_one(a, name, fd);
+                (void)snprintf(inv->statuses[inv->n_status].name, WIRE_NAME_BYTES, "%s", name);
+                inv->statuses[inv->n_status++].fd = fd;
         }
+}
+
+static void open_control(struct agent *a, struct inventory *inv)
+{
+        char path[320], error[512];
+        int r;
+
+        if (inv->control_fd >= 0)
+                return;
         (void)snprintf(path, sizeof(path), "%s/control.sock", a->run_dir);
         r = control_open_unix(path, 0600, &inv->control_fd);
         if (r < 0) {
@@ -324,197 +245,6 @@ static void say_hello(const struct agent *a)
                 log_event(LOG_NOTICE, "options.notice", F_STR("text", a->args.notices[i]));
         if (a->limits.epoch.protocol && a->options->drain_time_ms > a->options->stop_timeout_ms)
                 log_event(LOG_INFO, "options.notice", F_STR("text", "--drain-time is above --stop-timeout: a stop ends at its own timeout"));
-}
-
-/* ---- a later agent ---------------------------------------------------------------------------------- */
-
-static void take_sockets(struct agent *a, struct inventory *inv)
-{
-        for (size_t i = 0; i < inv->n_listen; i++) {
-                struct hr_key key;
-                uint64_t inode;
-                uint32_t k = NO_KEY;
-
-                if (key_of_name(inv->listens[i].name, &key) && hr_listener_inode(inv->listens[i].fd, &inode) == 0)
-                        k = escrow_held_by_keeper(&a->s.escrow, &key, inode);
-                if (k == NO_KEY) {
-                        close_fd(&inv->listens[i].fd);
-                        continue;
-                }
-                close_fd(&a->sockets[k]);
-                a->sockets[k] = inv->listens[i].fd;
-        }
-        for (uint32_t i = 0; i < a->s.escrow.n; i++) /* stored as held, but the keeper never got it */
-                if (a->sockets[i] < 0)
-                        a->s.escrow.keys[i].inode = 0;
-}
-
-static const struct wire_job *job_of(const struct inventory *inv, uint64_t epoch, int *ret_pidfd)
-{
-        for (size_t i = 0; i < inv->n_jobs; i++) {
-                if (inv->jobs[i].job.job != epoch)
-                        continue;
-                if (ret_pidfd)
-                        *ret_pidfd = inv->jobs[i].pidfd;
-                return &inv->jobs[i].job;
-        }
-        return NULL;
-}
-
-/*
- * Without a usable state: what runs is taken as it is. Envoy's own flag tells a starting one from one that accepts, and an
- * accepting one is serving, never on trial.
- */
-static void rebuild(struct agent *a, struct inventory *inv)
-{
-        succession_init(&a->s, &a->limits);
-        for (size_t i = 0; i < inv->n_jobs; i++) {
-                const struct wire_job *j = &inv->jobs[i].job;
-                struct epoch *e = &a->s.epochs[i % GENERATIONS_MAX];
-                uint64_t base_id = 0;
-
-                if (j->job >= WIRE_JOB_HELPER)
-                        continue;
-                if (j->job >= a->s.next_number) /* also of those that have ended: a number is given once */
-                        a->s.next_number = j->job + 1;
-                if (j->code != 0)
-                        continue;
-                epoch_init(e, j->job, CONTENT_DISK, j->job);
-                (void)kit_base_id(a->run_dir, j->job, &base_id);
-                e->base_id = base_id;
-                e->pid = j->pid;
-                e->launched = (struct mono){ j->launched_ns };
-                e->state = EPOCH_STARTING;
-                if (!a->limits.epoch.protocol || hr_segment_initializing(base_id) == 0) {
-                        e->state = EPOCH_SERVING;
-                        e->up = e->accepted = e->launched;
-                        a->s.served = e->number;
-                        backoff_serving(&a->s.backoff, clock_now());
-                }
-                if (a->s.wanted == NO_EPOCH || j->job > a->s.wanted)
-                        a->s.wanted = j->job;
-        }
-        for (size_t i = 0; i < GENERATIONS_MAX; i++)
-                if (inv->kits[i].epoch != NO_EPOCH && inv->kits[i].epoch >= a->s.next_number)
-                        a->s.next_number = inv->kits[i].epoch + 1;
-        a->s.kit_retry_at = clock_now();
-        take_sockets(a, inv);
-        for (uint32_t i = 0; i < a->s.escrow.n; i++)
-                a->s.escrow.keys[i].asked_by = a->s.wanted;
-        if (a->s.wanted == NO_EPOCH)
-                a->s.relaunch_at = clock_now();
-}
-
-static void load(struct agent *a, struct inventory *inv)
-{
-        static uint8_t image[IMAGE_BYTES_MAX];
-        bool fresh = a->keeper.flags & WIRE_FRESH;
-        size_t n = 0;
-        int r = fresh ? STATE_E_EMPTY : state_load(a->state, image, sizeof(image), &n);
-
-        if (r == 0)
-                r = image_read(image, n, &a->s);
-        if (r == 0) {
-                take_sockets(a, inv);
-                return;
-        }
-        log_event(LOG_WARNING, "state.rebuilt", F_BOOL("fresh", fresh), F_INT("answer", r),
-                  F_STR("then", "rebuilt from the keeper's list; tokens and waits start over"));
-        rebuild(a, inv);
-}
-
-static bool known_epoch(void *userdata, uint64_t epoch)
-{
-        struct agent *a = userdata;
-
-        return succession_find(&a->s, epoch) != NULL;
-}
-
-static void adopt_kits(struct agent *a, struct inventory *inv, struct resume_fact *facts, size_t *ret_n)
-{
-        size_t n = 0;
-
-        for (size_t i = 0; i < GENERATIONS_MAX; i++) {
-                struct epoch *e = inv->kits[i].epoch == NO_EPOCH ? NULL : succession_find(&a->s, inv->kits[i].epoch);
-                int pidfd = -1;
-                const struct wire_job *job = e ? job_of(inv, e->number, &pidfd) : NULL;
-                struct proc *p;
-
-                if (!e) {
-                        close_fd(&inv->kits[i].parent);
-                        close_fd(&inv->kits[i].child);
-                        close_fd(&inv->kits[i].udp);
-                        close_fd(&inv->kits[i].binary);
-                        close_fd(&inv->kits[i].kit);
-                        continue;
-                }
-                proc_open(a, e->number, e->base_id, inv->kits[i].parent, inv->kits[i].child, inv->kits[i].udp);
-                p = agent_proc(a, e->number);
-                if (p)
-                        p->binary_fd = TAKE_FD(inv->kits[i].binary);
-                facts[n] = (struct resume_fact){
-                        .epoch = e->number,
-                        .kit_held = inv->kits[i].kit >= 0 && (!a->kits.protocol || inv->kits[i].child >= 0),
-                        .job_known = job != NULL,
-                        .pid = job ? job->pid : 0,
-                };
-                close_fd(&inv->kits[i].kit);
-                if (job && p) {
-                        p->pid = job->pid;
-                        p->pidfd = pidfd;
-                        if (job->code == 0) {
-                                proc_listen(p);
-                                facts[n].waits_for_reply = proc_waits_for_reply(p);
-                                facts[n].hangs = facts[n].waits_for_reply && e->owed == OWED_NOTHING && proc_hangs(p);
-                        }
-                }
-                n++;
-        }
-        *ret_n = n;
-}
-
-/* What a dead agent gave up half-way: names in the keeper's table of epochs that no longer are. */
-static void drop_strangers(struct agent *a, struct inventory *inv)
-{
-        static const char *const kinds[] = { "kit", "parent", "child", "udp", "bin" };
-
-        for (size_t i = 0; i < GENERATIONS_MAX; i++) {
-                if (inv->kits[i].epoch == NO_EPOCH || succession_find(&a->s, inv->kits[i].epoch))
-                        continue;
-                for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
-                        char name[48];
-                        const char *list[] = { name };
-
-                        (void)snprintf(name, sizeof(name), "%s/%" PRIu64, kinds[k], inv->kits[i].epoch);
-                        (void)keeper_link_drop(a->link, list, 1);
-                }
-        }
-        kit_sweep(a->run_dir, known_epoch, a);
-}
-
-static void resume(struct agent *a, struct inventory *inv)
-{
-        static struct effects out;
-        struct resume_fact facts[GENERATIONS_MAX];
-        size_t n = 0;
-
-        load(a, inv);
-        adopt_kits(a, inv, facts, &n);
-        drop_strangers(a, inv);
-        log_event(LOG_WARNING, "agent.restarted", F_UINT("starts", a->keeper.agent_starts), F_STR("state", succession_state_name(&a->s)));
-        out.n = 0;
-        a->feeding = true;
-        succession_resume(&a->s, &a->limits, facts, n, clock_now(), &out);
-        agent_perform(a, &out);
-        a->feeding = false;
-        agent_feed(a, NULL);
-        if (succession_serving(&a->s)) /* the agent that saw it accept may have died before it could say so */
-                report_ready(a);
-        for (size_t i = 0; i < inv->n_jobs; i++)
-                if (inv->jobs[i].job.code != 0)
-                        agent_exited(a, &inv->jobs[i].job);
-        if (a->keeper.stop_count > a->s.stops)
-                agent_feed(a, &(struct succession_input){ .event = ON_STOP, .value = a->keeper.stop_count });
 }
 
 /* ---- what is left behind ---------------------------------------------------------------------------- */
@@ -546,12 +276,7 @@ static int on_command(void *userdata, enum control_command c, const struct contr
         (void)args;
         switch (c) {
         case CONTROL_STOP:
-                /* Not from here: a stop may end the very server that we are called by. */
-                (void)keeper_link_stop(a->link);
-                a->stops_asked = a->s.stops + 1;
-                ev_timer_stop(a->loop, &a->stop_timer);
-                ev_timer_set(&a->stop_timer, 0., 0.);
-                ev_timer_start(a->loop, &a->stop_timer);
+                (void)keeper_link_stop(a->link); /* it counts, and tells us as of any other stop */
                 return 0;
         case CONTROL_DRAIN:
         case CONTROL_DRAIN_UNDO:
@@ -578,9 +303,18 @@ static void serve_control(struct agent *a, struct inventory *inv)
         if (r == 0)
                 r = control_serve(a->control, inv->control_fd, CONTROL_PRIVATE);
         for (size_t i = 0; r == 0 && i < inv->n_status; i++)
-                r = control_serve(a->control, inv->status_fds[i], CONTROL_STATUS);
+                r = control_serve(a->control, inv->statuses[i].fd, CONTROL_STATUS);
         if (r < 0)
                 log_event(LOG_ERR, "control.failed", F_STR("error", strerror(-r)), F_STR("then", "status and stop by HTTP do not work"));
+}
+
+/* An agent that died between opening the state file and its first step has left nothing to resume. */
+static bool nothing_stored(struct agent *a)
+{
+        uint8_t byte;
+        size_t n;
+
+        return !(a->keeper.flags & WIRE_FRESH) && state_load(a->state, &byte, 0, &n) == STATE_E_EMPTY;
 }
 
 static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
@@ -605,10 +339,9 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
         (void)events_open(inv->events_fd, a->run_dir);
         if (state_open(inv->state_fd, STATE_BYTES_MAX, &a->state) < 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "cannot map the state file");
-        if (inv->control_fd < 0) {
-                inv->n_status = 0;
-                open_listeners(a, inv);
-        }
+        first = first || (a->alone && nothing_stored(a));
+        open_statuses(a, inv);
+        open_control(a, inv);
         agent_watch(a);
         if (first) {
                 say_hello(a);
@@ -644,7 +377,10 @@ int main(int argc, char **argv)
                 return STATUS_USAGE;
         }
         a.admin = admin_new(a.loop);
-        inv = take_inventory(&a);
+        r = inventory_take(&a, &inv);
+        if (r < 0)
+                (void)fail(&a, STATUS_FAILED, "keeper.unreachable", strerror(-r));
+        a.alone = inv->n_jobs == 0;
         begin(&a, inv, argc, argv);
         free(inv);
         (void)keeper_link_working(a.link, a.limits.stop_timeout_ms);

@@ -119,6 +119,11 @@ static void launch(struct step *t)
                         make_kit(t, s->served == NO_EPOCH ? CONTENT_DISK : s->served);
                 return;
         }
+        if ((e->udp != 0) != escrow_holds_udp(&s->escrow)) { /* who inherits UDP sockets must not wait with reading them */
+                s->launch_when_ready = true;
+                renew_kit(t, e->number);
+                return;
+        }
         s->launch_when_ready = false;
         s->waits_for_content = false;
         e->state = EPOCH_STARTING;
@@ -193,7 +198,7 @@ static void exhausted(struct step *t)
                 wait_for_content(t);
                 return;
         }
-        step_end(t, 1);
+        step_end(t, STATUS_FAILED);
 }
 
 static void relaunch(struct step *t)
@@ -233,8 +238,8 @@ static void choose_content(struct step *t, const struct epoch *dead)
 static void wanted_ended(struct step *t, struct epoch *e, struct mono accepted)
 {
         struct succession *s = t->s;
-        bool clean = e->exit_code == 1 /* CLD_EXITED */ && e->exit_status == 0;
-        bool rejectable = t->l->epoch.protocol && s->served == NO_EPOCH && e->exit_code == 1 && e->exit_status != 0;
+        bool clean = e->exit_code == CLD_EXITED && e->exit_status == 0;
+        bool rejectable = t->l->epoch.protocol && s->served == NO_EPOCH && e->exit_code == CLD_EXITED && e->exit_status != 0;
         int64_t wait = -1;
 
         outage_begins(t, t->in->exited);
@@ -278,7 +283,7 @@ static void on_exit(struct step *t, struct epoch *e)
         e->exit_code = t->in->exit_code;
         e->exit_status = t->in->exit_status;
         e->exited_ns = t->in->exited.ns;
-        if (e->exit_code != 1)
+        if (e->exit_code != CLD_EXITED)
                 s->exits_signal++;
         else if (e->exit_status)
                 s->exits_error++;
@@ -322,11 +327,9 @@ void step_accepted(struct step *t, struct epoch *e)
         if (s->unready)
                 step_act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
         kit = s->kit == NO_EPOCH ? NULL : succession_find(s, s->kit);
-        if (!kit || kit->origin != e->origin || (s->kit_ready && kit->udp != escrow_holds_udp(&s->escrow)))
+        if (!kit || kit->origin != e->origin)
                 renew_kit(t, e->number);
         step_forget_the_gone(t);
-        if (!t->l->epoch.protocol)
-                s->outage = MONO_NEVER;
 }
 
 static void on_look(struct step *t, struct epoch *e)
@@ -366,7 +369,8 @@ static void on_look(struct step *t, struct epoch *e)
 static void answer_pass(struct step *t, struct epoch *e, bool retold)
 {
         struct succession *s = t->s;
-        bool twice = mono_is_never(e->up) && !retold && escrow_asked_twice(&s->escrow, e->number, t->in->key, t->out);
+        bool again = retold && escrow_find(&s->escrow, t->in->key) == e->asked_key;
+        bool twice = mono_is_never(e->up) && !again && escrow_asked_twice(&s->escrow, e->number, t->in->key, t->out);
         uint32_t key;
         bool pass = escrow_asked(&s->escrow, e->number, t->in->key, &key) && !s->stop_drains && s->end == END_NOT;
 
@@ -375,6 +379,7 @@ static void answer_pass(struct step *t, struct epoch *e, bool retold)
         if (key == NO_KEY)
                 effects_report(t->out, e->number, REPORT_TOO_MANY_KEYS, KEYS_MAX);
         e->owed_key = pass ? key : NO_KEY;
+        e->asked_key = key;
         if (!pass || !s->escrow.keys[key].silenced)
                 return;
         effects_add(t->out, (struct effect){ .kind = DO_REVIVE, .epoch = e->number, .key = key });
@@ -488,6 +493,17 @@ static void on_content(struct step *t)
         launch(t);
 }
 
+/* Before an Envoy's main loop runs the signal would kill it. */
+static void on_reopen_logs(struct step *t)
+{
+        for (size_t i = 0; i < GENERATIONS_MAX; i++) {
+                const struct epoch *e = &t->s->epochs[i];
+
+                if (e->state == EPOCH_SERVING || e->state == EPOCH_DRAINING)
+                        step_act(t, DO_SIGNAL, e->number, SIGUSR1);
+        }
+}
+
 static void on_unready(struct step *t)
 {
         struct succession *s = t->s;
@@ -584,6 +600,7 @@ static void on_epoch_event(struct step *t, struct epoch *e)
         case ON_VALIDATED:
         case ON_CONTENT:
         case ON_STOP:
+        case ON_REOPEN_LOGS:
         case ON_UNREADY:
         case ON_CLOCK: /* not about one epoch */
                 return;
@@ -609,6 +626,9 @@ void succession_step(struct succession *s, const struct succession_limits *l, co
                 return;
         case ON_STOP:
                 step_stop(&t);
+                return;
+        case ON_REOPEN_LOGS:
+                on_reopen_logs(&t);
                 return;
         case ON_UNREADY:
                 on_unready(&t);

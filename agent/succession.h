@@ -84,6 +84,7 @@ enum succession_event {
         ON_VALIDATED,       /* epoch; value: 1 its config or arguments are rejected */
         ON_CONTENT,         /* what is on disk changed */
         ON_STOP,            /* value: how often it was asked for up to now */
+        ON_REOPEN_LOGS,     /* SIGUSR1: for every generation that would not die of it */
         ON_UNREADY,         /* value: 1 `drain`, 0 `drain --undo` */
         ON_CLOCK,           /* a deadline may have passed */
 };
@@ -114,10 +115,24 @@ struct resume_fact {
         uint64_t epoch;
         bool kit_held;         /* the keeper has its launch record and its sockets */
         bool job_known;        /* the keeper launched it */
+        bool alive;            /* for succession_rebuild(): and it has not ended */
+        bool initializing;     /* for succession_rebuild(): it says itself that it is starting */
+        uint64_t base_id;      /* for succession_rebuild() */
+        struct mono launched;  /* for succession_rebuild() */
         int32_t pid;
         bool waits_for_reply;  /* its main thread waits for the answer that we owe */
         bool hangs;            /* it waits, but no answer is owed that we know of: the state that named it is lost */
 };
+
+/**
+ * succession_rebuild() - the stored state is lost: what runs is taken as it is
+ * @s:  fresh from succession_init(), the sockets that the keeper holds are in its escrow
+ *
+ * A generation that accepts is serving, never on trial. No number is given again that anything known has. What must be done
+ * then is what succession_resume() says.
+ */
+void succession_rebuild(struct succession *s, const struct succession_limits *l, const struct resume_fact *facts, size_t n,
+                        struct mono now);
 
 /** succession_resume() - a new agent goes on: repeats what may not have been performed */
 void succession_resume(struct succession *s, const struct succession_limits *l, const struct resume_fact *facts, size_t n,

@@ -106,3 +106,77 @@ void succession_resume(struct succession *s, const struct succession_limits *l, 
                 step_end(&t, s->end_status);
         step_forget_the_gone(&t);
 }
+
+/* ---- without a state -------------------------------------------------------------------------------- */
+
+static struct epoch *rebuild_epoch(struct succession *s, const struct succession_limits *l, const struct resume_fact *f)
+{
+        size_t i = 0;
+        struct epoch *e;
+
+        while (i < GENERATIONS_MAX && s->epochs[i].state != EPOCH_NONE)
+                i++;
+        if (i == GENERATIONS_MAX)
+                return NULL; /* cannot be: no more were ever launched beside each other */
+        e = &s->epochs[i];
+        epoch_init(e, f->epoch, CONTENT_DISK, f->epoch);
+        e->base_id = f->base_id;
+        e->pid = f->pid;
+        e->launched = f->launched;
+        e->state = EPOCH_STARTING;
+        if (!l->epoch.protocol || !f->initializing) {
+                e->state = EPOCH_SERVING;
+                e->up = e->accepted = e->launched;
+        }
+        return e;
+}
+
+/*
+ * Nothing lives. The newest kit was made for what served last: its snapshot and its binary are what comes back, and not what
+ * lies on disk by now.
+ */
+static uint64_t newest_kit(struct succession *s, const struct resume_fact *facts, size_t n)
+{
+        const struct resume_fact *newest = NULL;
+        struct epoch *e;
+
+        for (size_t i = 0; i < n; i++)
+                if (facts[i].kit_held && (!newest || facts[i].epoch > newest->epoch))
+                        newest = &facts[i];
+        e = newest ? rebuild_epoch(s, &(struct succession_limits){ 0 }, newest) : NULL;
+        if (!e)
+                return NO_EPOCH;
+        e->state = EPOCH_GONE;
+        return e->number;
+}
+
+void succession_rebuild(struct succession *s, const struct succession_limits *l, const struct resume_fact *facts, size_t n,
+                        struct mono now)
+{
+        const struct epoch *wanted;
+
+        for (size_t i = 0; i < n; i++) {
+                const struct resume_fact *f = &facts[i];
+
+                if (f->epoch >= s->next_number) /* also of those that have ended: a number is given once */
+                        s->next_number = f->epoch + 1;
+                if (f->alive && rebuild_epoch(s, l, f) && (s->wanted == NO_EPOCH || f->epoch > s->wanted))
+                        s->wanted = f->epoch;
+        }
+        wanted = succession_serving(s);
+        if (wanted) {
+                s->served = wanted->number;
+                backoff_serving(&s->backoff, now);
+        }
+        for (uint32_t i = 0; i < s->escrow.n; i++)
+                s->escrow.keys[i].asked_by = s->wanted;
+        s->kit_retry_at = now;
+        if (wanted)
+                return;
+        s->outage = now; /* since when is not known: the wait of clients has a bound all the same */
+        s->hold_until = mono_after_ms(now, l->hold_ms);
+        if (s->wanted == NO_EPOCH) {
+                s->served = newest_kit(s, facts, n);
+                s->relaunch_at = now;
+        }
+}

@@ -151,7 +151,7 @@ _Noreturn void child_agent(const struct keeper *k, int wire_fd);
 _Noreturn void child_job(const struct keeper *k, int record_fd, uint32_t *ret_error);
 
 /* stop.c */
-void stop_requested(struct keeper *k, int signo); /* 0: by the agent itself */
+void stop_requested(struct keeper *k, int signo); /* what the agent is told; a stop by the control socket is a SIGTERM */
 void stop_end(struct keeper *k, int status);
 void stop_tick(struct keeper *k, struct mono now);
 struct mono stop_deadline(const struct keeper *k);

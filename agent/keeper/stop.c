@@ -58,8 +58,7 @@ void stop_requested(struct keeper *k, int signo)
 
         if (k->stop.count++ == 0)
                 k->stop.first = now;
-        if (signo)
-                k->talk.last_signal = signo;
+        k->talk.last_signal = signo;
         if (k->stop.phase == KEEPER_STOPS)
                 kill_all(k);
         else if (k->stop.phase == KEEPER_RUNS && k->stop.count > 1 && !k->agent.working)

@@ -392,7 +392,7 @@ static int obey(struct keeper *k, struct request *q)
         case WIRE_WORKING:
                 return working(k, q->head.value);
         case WIRE_STOP:
-                stop_requested(k, 0);
+                stop_requested(k, SIGTERM); /* the agent that asked hears of it as of any other */
                 return 0;
         case WIRE_END:
                 stop_end(k, (int)(q->head.value & 0xff));

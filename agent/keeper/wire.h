@@ -41,7 +41,8 @@ enum {
  *   bin/N            the pinned executable of epoch N
  *   parent/N child/N udp/N    the protocol sockets of epoch N
  *   listen/W/URL or listen/W/URL<TAB>NETNS   a listen socket of worker W (no text of a key holds a control character)
- *   out/J err/J      where a helper job (validate run, version) writes
+ *   out/J            where a helper job (a validate run) writes; its launch record is kit/J
+ *   inherited/N      LISTEN_FDS of the keeper
  */
 
 enum wire_type {
@@ -52,7 +53,7 @@ enum wire_type {
         WIRE_LAUNCH = 4,  /* job = its number, payload: the name of the launch record. Reply: struct wire_job + pidfd */
         WIRE_ACK_EXIT = 5, /* job: forget the exit record */
         WIRE_WORKING = 6, /* the agent has loaded its state and harvested; value = stop timeout in ms */
-        WIRE_STOP = 7,    /* a stop came by another road than a signal: make it sticky like one */
+        WIRE_STOP = 7,    /* a stop came by another road than a signal: make it sticky like one; WIRE_SIGNAL follows */
         WIRE_END = 8,     /* all is done: kill what is left and exit with status `value` */
         WIRE_NOTIFY = 9,  /* payload: text for NOTIFY_SOCKET, if the keeper has one */
         /* keeper to agent, on its own */

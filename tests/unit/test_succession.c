@@ -456,6 +456,21 @@ Test(succession, a_mended_file_that_cannot_be_read_yet_is_read_again_and_not_wha
                                    "   2000 kit-ready        forget:0\n"));
 }
 
+/* Who inherits UDP sockets reads them only after it said Terminate, and when it says that stands in the arguments of its kit. */
+Test(succession, a_kit_from_before_a_udp_listener_came_is_made_anew_before_its_launch)
+{
+        struct script *w = script_begin(usual());
+        const struct hr_key udp = { .url = "udp://127.0.0.1:53" };
+
+        script_up(w, 50, 0, 1);
+        cr_assert_neq(escrow_held_by_keeper(&w->s.escrow, &udp, 77), NO_KEY);
+        w->text_bytes = 0;
+        script_crash(w, 20000, 0);
+        cr_assert(script_expect(w, "  20000 exit             kit:2<-1 (exited 0)\n"
+                                   "  20000 kit-ready        forget:1 launch:2 kit:3<-2\n"
+                                   "  20000 process          (launched)\n"));
+}
+
 Test(succession, listeners_from_outside_are_looked_at_once_a_second_and_asked_for_when_they_changed)
 {
         struct script *w = script_begin(usual());

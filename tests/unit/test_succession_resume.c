@@ -241,3 +241,55 @@ Test(resume, a_revival_that_was_lost_when_the_outage_ended_is_repeated)
         script_die(w, facts, 2);
         cr_assert(script_expect(w, "  50001 resume           look:1 revive:0\n"));
 }
+
+/* ---- without a state -------------------------------------------------------------------------------- */
+
+static struct succession *rebuilt(const struct resume_fact *facts, size_t n)
+{
+        static struct succession s;
+        static struct succession_limits l;
+        const struct hr_key key = { .url = "tcp://127.0.0.1:80" };
+
+        l = script_limits();
+        succession_init(&s, &l);
+        (void)escrow_held_by_keeper(&s.escrow, &key, 77);
+        succession_rebuild(&s, &l, facts, n, (struct mono){ 5000000000 });
+        return &s;
+}
+
+Test(rebuild, who_accepts_is_serving_and_never_on_trial)
+{
+        struct succession *s = rebuilt((const struct resume_fact[]){ { .epoch = 3, .job_known = true },
+                                                                     { .epoch = 7, .job_known = true, .alive = true, .pid = 9, .base_id = 4 },
+                                                                     { .epoch = 8, .kit_held = true } }, 3);
+
+        cr_assert(succession_serving(s) && succession_serving(s)->number == 7 && s->served == 7);
+        cr_assert_eq(s->escrow.keys[0].asked_by, 7);
+        cr_assert_eq(s->next_number, 9, "a number is given once");
+        cr_assert(mono_is_never(s->outage) && mono_is_never(s->relaunch_at));
+}
+
+Test(rebuild, who_still_starts_is_waited_for_and_its_clients_not_for_ever)
+{
+        struct succession *s = rebuilt((const struct resume_fact[]){ { .epoch = 7, .job_known = true, .alive = true, .initializing = true } }, 1);
+
+        cr_assert(!succession_serving(s) && s->wanted == 7 && succession_find(s, 7)->state == EPOCH_STARTING);
+        cr_assert_eq(s->hold_until.ns, INT64_C(35000000000));
+        cr_assert(mono_is_never(s->relaunch_at));
+}
+
+Test(rebuild, when_nothing_lives_what_the_newest_kit_was_made_for_comes_back_and_not_what_is_on_disk)
+{
+        static struct effects fx;
+        struct succession_limits l = script_limits();
+        struct succession *s = rebuilt((const struct resume_fact[]){ { .epoch = 7, .job_known = true },
+                                                                     { .epoch = 6, .kit_held = true },
+                                                                     { .epoch = 8, .kit_held = true } }, 3);
+        bool copied = false;
+
+        cr_assert(!succession_serving(s) && !mono_is_never(s->relaunch_at) && s->hold_until.ns == INT64_C(35000000000));
+        succession_step(s, &l, &(struct succession_input){ .event = ON_CLOCK }, (struct mono){ 5000000000 }, &fx);
+        for (size_t i = 0; i < fx.n; i++)
+                copied = copied || (fx.list[i].kind == DO_MAKE_KIT && fx.list[i].epoch == 9 && fx.list[i].value == 8);
+        cr_assert(copied);
+}
