@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """The agent may die at any instruction: whoever serves goes on, and what was begun ends well."""
+import os
 import random
 import signal
 import time
+import urllib.request
 
 import pytest
 
-from support.config import DELAY_HEADER, Listener
+from support.config import DELAY_HEADER, Listener, free_port
 from support.crash import (AT_ONCE, MANY, Census, agents, ask_status, kill, kill_next_agents, proxies, serves, tell, wait_stable,
                            wait_status)
 from support.instance import wait_until
@@ -243,3 +245,31 @@ def test_a_state_that_is_spoiled_while_envoy_waits_for_an_answer_hangs_nobody(ne
         assert proxies(keeper) == [status["epochs"][0]["pid"]]
     tell(f"answer {n} lost with the state", load, epoch=status["epochs"][0]["epoch"])
     judge(load)
+
+
+@pytest.mark.parametrize("place", ("store-before", "store"))
+@pytest.mark.parametrize("n", (1, 2, 3, 4))
+def test_an_agent_that_dies_during_the_very_first_start_is_followed_by_one_that_starts(new_baton, place, n):
+    baton = new_baton(fault=True)
+    die_at = baton.dir / "die"
+    die_at.write_text(f"{place} {n}\n")
+    status = free_port()
+    baton.run(listeners=[Listener()], options=["--status", f"127.0.0.1:{status}"], env={"BATON_DIE_AT": str(die_at)}, wait=False)
+    wait_until(lambda: not die_at.exists(), "the death")
+    wait_until(lambda: baton.cli("status").returncode == 0 and baton.serving(), "a proxy that serves")
+    with urllib.request.urlopen(f"http://127.0.0.1:{status}/healthz/ready", timeout=10) as answer:
+        assert answer.status == 200
+    assert baton.status()["tokens"]["left"] == 10, "a first launch is no relaunch"
+
+
+def test_a_decided_end_is_kept_although_the_agent_dies_before_it_could_say_so(new_baton):
+    """The proxy ends cleanly, so baton does; its agent dies with the end decided and not yet told to the keeper."""
+    baton = new_baton(fault=True)
+    die_at = baton.dir / "die"
+    baton.run(listeners=[Listener()], env={"BATON_DIE_AT": str(die_at)})
+    pid = baton.proxy_pid()
+    die_at.write_text("store 1\n")
+    os.kill(pid, signal.SIGTERM)
+    assert baton.wait_exit() == 0
+    assert not die_at.exists()
+    assert not baton.events("epoch.launched", epoch=1)

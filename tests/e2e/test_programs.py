@@ -5,6 +5,8 @@ import pathlib
 import shutil
 import signal
 
+import pytest
+
 from support.config import Listener
 from support.envoys import envoy
 from support.instance import wait_until
@@ -79,3 +81,28 @@ def test_a_plain_run_is_told_of_signals_and_dies_with_its_signal(baton):
     baton.process.send_signal(signal.SIGTERM)
     assert baton.wait_exit() == 128 + signal.SIGTERM
     assert not os.path.exists(f"/proc/{pid}")
+
+
+@pytest.fixture
+def termination_log():
+    """As in a container of Kubernetes; the file is a device folder's, so it is made and removed by root."""
+    path = pathlib.Path("/dev/termination-log")
+    if path.exists():
+        pytest.skip("there is a /dev/termination-log already: it is somebody's")
+    path.touch()
+    yield path
+    path.unlink()
+
+
+@pytest.mark.root
+def test_the_reason_of_a_failed_end_lies_where_kubernetes_looks_for_it(baton, termination_log):
+    baton.start("--retry-tokens", "0", "--", "/bin/false")
+    assert baton.wait_exit() == 1
+    assert "ended (exit:1)" in termination_log.read_text()
+
+
+@pytest.mark.root
+def test_a_good_end_leaves_no_reason(baton, termination_log):
+    baton.start("--", "/bin/true")
+    assert baton.wait_exit() == 0
+    assert termination_log.read_text() == ""
