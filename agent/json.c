@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* See json.h. */
+/* PURE. See json.h. */
 #define JSMN_STATIC
 #define JSMN_PARENT_LINKS
 #include <jsmn.h>

@@ -44,11 +44,6 @@ int hr_child_sync(struct hr_child *c)
         return 0;
 }
 
-static bool has_answer(enum hr_type t)
-{
-        return t != HR_DRAIN_LISTENERS && t != HR_TERMINATE && t != HR_TEST_CONNECTION;
-}
-
 static bool is_askable(const struct hr_key *k)
 {
         struct sockaddr_storage addr;
@@ -68,7 +63,7 @@ int hr_child_ask(struct hr_child *c, const struct hr_message *m)
         if (c->syncing || c->outstanding >= HR_OUTSTANDING_MAX)
                 return HR_WOULD_BLOCK;
         r = hr_send(c->fd, &c->envoy, m, -1);
-        if (r == 0 && has_answer(m->type))
+        if (r == 0 && hr_parent_owes(m->type) != HR_OWES_NOTHING)
                 c->outstanding++;
         return r;
 }

@@ -17,6 +17,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* ---- names: pure ------------------------------------------------------------------------------------ */
 
 /* Above this base id Envoy's 32-bit arithmetic differs between sockets and segment (protocol.md, names). */
@@ -50,8 +54,14 @@ static inline unsigned hr_index(uint64_t restart_epoch)
  */
 int hr_name(const char *path, uint64_t base_id, unsigned index, enum hr_role role, struct sockaddr_un *ret_addr);
 
+enum { HR_SEGMENT_NAME_BYTES = 40 };
+
 /**
  * hr_segment_name() - the name for shm_open() of the page that belongs to a base id
+ * @base_id:         at most HR_BASE_ID_MAX
+ * @ret_name, @size: HR_SEGMENT_NAME_BYTES are always enough; ends in a NUL
+ *
+ * Return: 0; -EINVAL for a base id out of range; -ENAMETOOLONG: @size is too small, what @ret_name holds is of no use.
  */
 int hr_segment_name(uint64_t base_id, char *ret_name, size_t size);
 
@@ -79,7 +89,11 @@ bool hr_key_is_ephemeral(const struct hr_key *k);
  * hr_key_address() - parse the text of a key into a socket address
  *
  * Only what Envoy itself writes is understood: tcp:// and udp:// with an IPv4 or bracketed IPv6 address (a numeric
- * scope allowed) and a port, unix:// with a path or an abstract name.
+ * scope allowed) and a port, unix:// with a path or an abstract name ('@' in front).
+ * @ret_addr, @ret_len:  as bind(2) wants them; an abstract name has exactly its own length
+ * @ret_type:            SOCK_DGRAM for udp://, else SOCK_STREAM
+ *
+ * The network namespace of the key is not looked at.
  * Return: 0; -EINVAL.
  */
 int hr_key_address(const struct hr_key *k, struct sockaddr_storage *ret_addr, socklen_t *ret_len, int *ret_type);
@@ -178,12 +192,14 @@ void hr_frame_done(struct hr_frame *f);
 
 /**
  * hr_bind() - a datagram socket bound to one of the names
- * @addr:  from hr_name()
- * @mode:  for a path: the file's mode (fchmod before bind; the caller's umask applies, so call with umask 0). An existing
- *         socket file of that name is unlinked first, as Envoy does
- * @ret_fd: non-blocking, close-on-exec; the caller owns it
+ * @addr:   from hr_name()
+ * @mode:   for a path: the file's mode (fchmod before bind; the caller's umask applies, so call with umask 0)
+ * @ret_fd: non-blocking, close-on-exec; the caller owns it, and the file of a path: nothing here unlinks it later
  *
- * Return: 0; -EADDRINUSE for an abstract name that is taken; -errno.
+ * A socket file that lies under the path is unlinked first, as Envoy does, even if somebody is bound to it: whoever that is
+ * hears nothing from then on. Any other kind of file is left alone.
+ *
+ * Return: 0; -EADDRINUSE: an abstract name that is bound, or a path at which something lies that is no socket; -errno.
  */
 int hr_bind(const struct sockaddr_un *addr, unsigned mode, int *ret_fd);
 
@@ -229,8 +245,13 @@ struct hr_child {
 
 enum { HR_OUTSTANDING_MAX = 8 };
 
+/**
+ * hr_child_init() - nothing is asked or outstanding yet
+ * @fd:     from hr_bind(); stays the caller's, who closes it after hr_child_done()
+ * @envoy:  from hr_name(), HR_ROLE_PARENT; is copied
+ */
 void hr_child_init(struct hr_child *c, int fd, const struct sockaddr_un *envoy);
-void hr_child_done(struct hr_child *c); /* closes nothing */
+void hr_child_done(struct hr_child *c); /* frees what it holds; closes nothing */
 
 /**
  * hr_child_sync() - send the empty message, so that replies meant for a predecessor of ours can be told apart
@@ -255,13 +276,21 @@ int hr_child_ask(struct hr_child *c, const struct hr_message *m);
  * @ret_fd:  for HR_REPLY_PASS the passed socket (close-on-exec), the caller owns it; else -1
  *
  * The answer to a sync is not returned; c->syncing turns false. What does not come from the Envoy's own socket is HR_GARBAGE.
+ *
+ * After HR_GARBAGE or an error a reply may be lost: c->outstanding then counts an answer that never comes, and the next reply
+ * may belong to a later request than the caller thinks. Call hr_child_sync() and ask again before an order is trusted.
+ *
  * Return: 0; HR_NOTHING: nothing to read now; HR_GARBAGE: dropped; -errno.
  */
 int hr_child_read(struct hr_child *c, struct hr_message *ret, int *ret_fd);
 
 /* ---- Envoy's shared memory page --------------------------------------------------------------------- */
 
-/* Both fields come from `envoy --hot-restart-version`, which prints "11.104". */
+/*
+ * What an Envoy expects of the page. Both fields are in what `envoy --hot-restart-version` prints, such as "11.104": a caller
+ * that is to serve Envoys which it does not know runs that and parses it. An Envoy of another layout ends itself when it
+ * attaches to the page. baton asks nobody and takes HR_SEGMENT_DEFAULT, which every Envoy that it supports has.
+ */
 struct hr_segment_layout {
         uint64_t version;
         uint64_t bytes;
@@ -307,8 +336,17 @@ int hr_segment_remove(uint64_t base_id);
 
 /**
  * hr_listener_open() - socket, SO_REUSEADDR, SO_REUSEPORT if asked, bind, listen
- * Non-blocking and close-on-exec from birth. A unix path is not unlinked. An IPv6 socket is IPv6 only, as Envoy's default is.
- * Return: 0; -EADDRINUSE, -EACCES and the like as they come; -EOPNOTSUPP: the key names a network namespace; -errno.
+ * @key:         the address; the worker is not looked at
+ * @reuse_port:  several sockets may be bound to the address, TCP and UDP alike; to be false for unix://, where kernels refuse
+ *               or ignore it
+ * @backlog:     as in listen(2); without a meaning for udp://, which is bound and no more
+ * @ret_fd:      the caller owns it; non-blocking and close-on-exec from birth
+ *
+ * A Unix path is not unlinked, neither before nor later: one at which something lies is -EADDRINUSE. An IPv6 socket is IPv6
+ * only, as Envoy's default is.
+ *
+ * Return: 0; -EADDRINUSE, -EACCES and the like as they come; -EINVAL: hr_key_address() does not understand the key;
+ * -EOPNOTSUPP: the key names a network namespace; -errno.
  */
 int hr_listener_open(const struct hr_key *key, bool reuse_port, int backlog, int *ret_fd);
 
@@ -343,3 +381,7 @@ int hr_listener_accepts(int fd);
  * Return: 0; -errno
  */
 int hr_listener_queue(int fd, uint32_t *ret_waiting);
+
+#ifdef __cplusplus
+}
+#endif

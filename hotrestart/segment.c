@@ -75,7 +75,7 @@ static int write_page(int fd, const struct hr_segment_layout *l, uid_t uid, gid_
 
 int hr_segment_create(uint64_t base_id, const struct hr_segment_layout *layout, uid_t uid, gid_t gid)
 {
-        char name[64];
+        char name[HR_SEGMENT_NAME_BYTES];
         int r = hr_segment_name(base_id, name, sizeof(name));
         int fd;
 
@@ -93,7 +93,7 @@ int hr_segment_create(uint64_t base_id, const struct hr_segment_layout *layout, 
 
 static int map_page(uint64_t base_id, uint8_t **ret_page, size_t *ret_bytes)
 {
-        char name[64];
+        char name[HR_SEGMENT_NAME_BYTES];
         struct stat st;
         void *page;
         int r = hr_segment_name(base_id, name, sizeof(name));
@@ -172,7 +172,7 @@ int hr_segment_clear(uint64_t base_id)
 
 int hr_segment_remove(uint64_t base_id)
 {
-        char name[64];
+        char name[HR_SEGMENT_NAME_BYTES];
         int r = hr_segment_name(base_id, name, sizeof(name));
 
         if (r < 0)

@@ -49,6 +49,10 @@ if find "$work/moved" -name '*fault*' | grep .; then
         no "a program for tests is installed"
 fi
 
+for file in include/hotrestart/hotrestart.h share/doc/baton/protocol.md share/man/man1/baton.1 share/man/man5/baton.json.5 \
+        share/man/man7/baton-events.7 share/bash-completion/completions/baton; do
+        [ -s "$work/moved/$file" ] || no "$file is missing"
+done
 pc=$(find "$work/moved" -name libhotrestart.pc)
 cat >"$work/user.c" <<'END'
 #include <hotrestart/hotrestart.h>

@@ -11,31 +11,7 @@ import shutil
 import subprocess
 import sys
 
-# fail() and say() are the agent's and the keeper's short ways to an event; report_names[] is a table of them.
-EVENT = (r'log_event\(\s*[^,]+,\s*"([a-z.-]+)"', r'\bfail\(a, [^"]*"([a-z.-]+)"', r'\] = "([a-z]+\.[a-z-]+)"', r'\bsay\("([a-z.-]+)"',
-         r'level=\w+ event=([a-z]+\.[a-z-]+)')
-CALL = re.compile(r'log_event\(\s*[^,]+,\s*"([a-z.-]+)"(.*?)\);', re.S)
-FIELD = re.compile(r'\bF_[A-Z]+\("(\w+)"')
-SAID = re.compile(r'\bsay\("([a-z.-]+)",\s*"([^;]*?)",\s*\S', re.S)
-
-
-def sources(root):
-    for folder in ("agent", "agent/keeper"):
-        for path in sorted((root / folder).glob("*.c")):
-            yield path.read_text()
-
-
-def events_of_sources(root):
-    fields = {}
-    for text in sources(root):
-        for pattern in EVENT:
-            for name in re.findall(pattern, text):
-                fields.setdefault(name, set())
-        for name, call in CALL.findall(text):
-            fields[name] |= set(FIELD.findall(call))
-        for name, words in SAID.findall(text):
-            fields[name] |= set(re.findall(r'\b(\w+)=', words))
-    return fields
+import said
 
 
 def events_of_page(page):
@@ -52,29 +28,21 @@ def events_of_page(page):
 
 
 def check_events(root):
-    said, page = events_of_sources(root), events_of_page((root / "packaging/man/baton-events.7").read_text())
-    if len(said) < 20:
-        yield f"only {len(said)} events found in the sources: the patterns of this check are out of date"
-    for name in sorted(said.keys() - page.keys()):
+    events, page = said.events(root), events_of_page((root / "packaging/man/baton-events.7").read_text())
+    for name in sorted(events.keys() - page.keys()):
         yield f"baton-events.7: {name} is missing"
-    for name in sorted(page.keys() - said.keys()):
+    for name in sorted(page.keys() - events.keys()):
         yield f"baton-events.7: {name}: nothing says it"
-    for name in sorted(said.keys() & page.keys()):
-        for field in sorted(said[name] - page[name]):
+    for name in sorted(events.keys() & page.keys()):
+        for field in sorted(events[name] - page[name]):
             yield f"baton-events.7: {name}: its field {field} is missing"
 
 
 def check_command(root):
     page = (root / "packaging/man/baton.1").read_text()
     completion = (root / "packaging/completions/baton.bash").read_text()
-    table = re.search(r"option_key keys\[\] = \{(.*?)\n\};", (root / "agent/options.c").read_text(), re.S)[1]
-    ctl = (root / "agent/ctl/main.c").read_text()
-    options = re.findall(r'\{ "([a-z-]+)", (?:"|NULL)', table)
-    verbs = re.findall(r'\{ "([a-z]+)", "[^"]+", [A-Z0-9_ |]+, \w+ \}', ctl) + ["run"]
-    verb_options = re.findall(r'\{ \{ "([a-z-]+)", OPT_', ctl)
-    if len(options) < 30 or len(verbs) < 15 or len(verb_options) < 8:
-        yield f"{len(options)} options, {len(verbs)} verbs found in the sources: the patterns of this check are out of date"
-    for name in options + verb_options + ["print-options", "help"]:
+    verbs, verb_options = said.verbs(root)
+    for name in said.run_options(root) + verb_options:
         if not re.search(rf"\bFl (h , Fl )?-{name}\b(?!-)", page):
             yield f"baton.1: --{name} is missing"
         if not re.search(rf"--{name}\b(?!-)", completion):

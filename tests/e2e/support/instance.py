@@ -307,10 +307,8 @@ def fault_build():
     build = build_dir()
     place = build.parent / "fault-bin"
     place.mkdir(exist_ok=True)
-    for name in ("baton", "baton-agent", "baton-ctl", "baton-watch"):
+    for name in ("baton", "baton-agent", "baton-ctl"):
         source = build / ("baton-agent-fault" if name == "baton-agent" else name)
-        if not source.exists():
-            continue
         new = place / f"{name}.{os.getpid()}"  # others may do the same
         shutil.copy2(source, new)
         new.rename(place / name)
