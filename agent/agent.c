@@ -304,7 +304,7 @@ static void perform(struct agent *a, const struct effect *fx)
                 validate_start(a, fx->epoch);
                 return;
         case DO_WATCH_CONTENT:
-                watch_content(a, fx->epoch, (int)fx->value);
+                watch_content(a, fx->epoch, (enum content_watch)fx->value);
                 return;
         case DO_REPORT:
                 report(a, fx);

@@ -27,10 +27,15 @@ enum effect_kind {
         DO_DRAIN_LISTENERS,  /* epoch: as its successor would */
         DO_SAMPLE,           /* epoch: what is in flight */
         DO_VALIDATE,         /* epoch: ask the proxy what it has against its config */
-        DO_WATCH_CONTENT,    /* value: tell when the content on disk 1 differs from the snapshot of epoch,
-                                2 changes from now on; 0 no longer */
+        DO_WATCH_CONTENT,    /* epoch; value: enum content_watch: tell when the content on disk changes */
         DO_REPORT,           /* epoch; value: enum report_kind; arg */
         DO_END,              /* value: exit status */
+};
+
+enum content_watch {
+        WATCH_OFF,
+        WATCH_SINCE_SNAPSHOT, /* tell when it differs from the snapshot of the epoch */
+        WATCH_SINCE_NOW,
 };
 
 enum report_kind {

@@ -130,7 +130,7 @@ static void launch(struct step *t)
         s->wanted = e->number;
         s->last.to = e->number;
         s->kit = NO_EPOCH;
-        step_act(t, DO_WATCH_CONTENT, e->number, 0);
+        step_act(t, DO_WATCH_CONTENT, e->number, WATCH_OFF);
         step_act(t, DO_LAUNCH, e->number, 0);
         make_kit(t, e->number);
 }
@@ -165,7 +165,7 @@ void step_end(struct step *t, int status)
  */
 void step_watch_content(struct step *t)
 {
-        step_act(t, DO_WATCH_CONTENT, t->s->wanted, t->s->served == NO_EPOCH ? 1 : 2);
+        step_act(t, DO_WATCH_CONTENT, t->s->wanted, t->s->served == NO_EPOCH ? WATCH_SINCE_SNAPSHOT : WATCH_SINCE_NOW);
 }
 
 static void wait_for_content(struct step *t)
@@ -431,7 +431,7 @@ static void launch_failed(struct step *t)
         }
         s->relaunch_at = mono_after_ms(t->now, wait);
         effects_report(t->out, s->wanted, REPORT_WAITING, wait);
-        step_act(t, DO_WATCH_CONTENT, s->wanted, 2);
+        step_act(t, DO_WATCH_CONTENT, s->wanted, WATCH_SINCE_NOW);
 }
 
 static void on_kit_failed(struct step *t, struct epoch *e)

@@ -43,7 +43,7 @@ static void on_stat(struct ev_loop *loop, ev_stat *w, int revents)
         ev_timer_again(loop, &a->content_settle);
 }
 
-void watch_content(struct agent *a, uint64_t epoch, int how)
+void watch_content(struct agent *a, uint64_t epoch, enum content_watch how)
 {
         char path[512];
 

@@ -8,6 +8,4 @@
 
 #include "agent/agent.h"
 
-enum { WATCH_OFF = 0, WATCH_SINCE_SNAPSHOT = 1, WATCH_SINCE_NOW = 2 };
-
-void watch_content(struct agent *a, uint64_t epoch, int how);
+void watch_content(struct agent *a, uint64_t epoch, enum content_watch how);
