@@ -225,6 +225,7 @@ struct hr_child {
         struct hr_frame frame;
         unsigned outstanding;     /* requests sent and not yet answered */
         bool syncing;             /* a marker is under way: replies before its answer are from another life */
+        bool shifted;             /* a reply of the Envoy's could not be read: sync before the next question */
 };
 
 enum { HR_OUTSTANDING_MAX = 8 };
@@ -255,6 +256,7 @@ int hr_child_ask(struct hr_child *c, const struct hr_message *m);
  * @ret_fd:  for HR_REPLY_PASS the passed socket (close-on-exec), the caller owns it; else -1
  *
  * The answer to a sync is not returned; c->syncing turns false. What does not come from the Envoy's own socket is HR_GARBAGE.
+ * Whose reply is lost cannot be told: c->shifted turns true, until the next sync.
  * Return: 0; HR_NOTHING: nothing to read now; HR_GARBAGE: dropped; -errno.
  */
 int hr_child_read(struct hr_child *c, struct hr_message *ret, int *ret_fd);
