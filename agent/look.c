@@ -410,6 +410,8 @@ static void on_sampled(void *userdata, int status, const char *body, size_t n)
         p->sampling = NULL;
         if (p->drain_owed)
                 proc_drain_listeners(p);
+        if (p->order_owed && !p->ordering)
+                look_order(p, p->order_owed);
         if (status == 200) {
                 in_flight_read(body, n, &f);
                 in.in_flight = f.active;
@@ -437,10 +439,17 @@ static void on_ordered(void *userdata, int status, const char *body, size_t n)
         (void)body;
         (void)n;
         p->ordering = NULL;
-        if (status != 200)
+        if (status == 200) {
+                p->order_owed = NULL;
+                p->order_failed = false;
+                return;
+        }
+        if (!p->order_failed) /* one failure, one line */
                 log_event(LOG_NOTICE, "admin.order-failed", F_UINT("epoch", p->epoch), F_INT("status", status));
+        p->order_failed = true;
 }
 
+/* A busy admin may not take it: on_sampled() tries again. */
 void look_order(struct proc *p, const char *path)
 {
         char socket[HR_PATH_MAX + 16];
@@ -449,5 +458,6 @@ void look_order(struct proc *p, const char *path)
                 return;
         if (p->ordering)
                 admin_cancel(TAKE(p->ordering));
+        p->order_owed = path;
         (void)admin_request(p->agent->admin, socket, "POST", path, ORDER_MS, PAGE_BYTES_MAX, on_ordered, p, &p->ordering);
 }
