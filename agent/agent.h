@@ -48,6 +48,8 @@ struct proc {
         char *listeners;      /* last answer of /listeners */
         size_t listeners_bytes;
         struct admin_request *sampling, *watching, *ordering, *asking;
+        const char *order_owed; /* POST to the admin that has not been answered with 200; NULL: none. A literal */
+        bool order_failed;    /* and that was said */
         struct mono sampled;  /* when the last sample was begun */
 };
 
@@ -120,7 +122,7 @@ void look_abort(struct proc *p);
 void look_read(struct proc *p); /* replies may have come */
 void look_watch_listeners(struct proc *p);
 void look_sample(struct proc *p);
-void look_order(struct proc *p, const char *path); /* POST without caring for the answer */
+void look_order(struct proc *p, const char *path); /* POST, again with each sample until the admin says 200; @path is a literal */
 
 /* start.c */
 void start_clean(struct agent *a); /* nobody runs any more: remove what only a living instance needs */

@@ -4,11 +4,8 @@
  * when all of it is there (or nothing more has come for 2 s) one event says what was seen. Also the small questions to the
  * admin: has the list of listeners changed, what is in flight.
  */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <malloc.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +13,7 @@
 #include "agent/cleanup.h"
 #include "agent/clock.h"
 #include "agent/in_flight.h"
-#include "agent/json.h"
+#include "agent/listeners_page.h"
 #include "agent/log.h"
 
 enum { LOOK_MS = 2000, ADMIN_MS = 2000, ORDER_MS = 5000, RETRY_MS = 5, PAGE_BYTES_MAX = 16 * 1024 * 1024 };
@@ -24,7 +21,7 @@ enum { LOOK_MS = 2000, ADMIN_MS = 2000, ORDER_MS = 5000, RETRY_MS = 5, PAGE_BYTE
 struct look_run {
         struct proc *proc;
         bool harvest_done, harvest_failed;
-        bool synced;
+        bool sync_owed; /* until it is sent nothing is asked: what would come first is the answer to somebody else's question */
         size_t n, asked, answered;
         struct admin_request *facts_request, *listeners_request;
         bool facts_known, listeners_known;
@@ -36,89 +33,19 @@ struct look_run {
         int fds[KEYS_MAX];
 };
 
-/* ---- /listeners ------------------------------------------------------------------------------------- */
-
-struct address_list {
-        char (*list)[HR_URL_BYTES]; /* as in a key's URL, behind "://" */
-        size_t n;
-};
-
-static void addresses_done(struct address_list *l)
-{
-        free(l->list);
-}
-
-static void add_address(struct address_list *l, const struct json *doc, json_node address)
-{
-        json_node socket = json_get(doc, address, "socket_address");
-        json_node path = json_get(doc, json_get(doc, address, "pipe"), "path");
-        char *text, ip[128];
-        int64_t port = 0;
-
-        if (l->n % 64 == 0) {
-                void *more = realloc(l->list, (l->n + 64) * sizeof(*l->list));
-
-                if (!more)
-                        return;
-                l->list = more;
-        }
-        text = l->list[l->n];
-        if (json_string(doc, path, text, HR_URL_BYTES) == 0) {
-                l->n++;
-                return;
-        }
-        if (json_string(doc, json_get(doc, socket, "address"), ip, sizeof(ip)) != 0)
-                return;
-        (void)json_int(doc, json_get(doc, socket, "port_value"), &port);
-        (void)snprintf(text, HR_URL_BYTES, strchr(ip, ':') ? "[%s]:%" PRId64 : "%s:%" PRId64, ip, port);
-        l->n++;
-}
-
-static int compare_addresses(const void *a, const void *b)
-{
-        return strcmp(a, b);
-}
-
-/* In one pass and sorted: with a thousand listeners, asking the document once for each key takes seconds. */
-static void list_addresses(const struct json *doc, struct address_list *ret)
-{
-        json_node all = json_get(doc, JSON_ROOT, "listener_statuses");
-
-        for (json_node one = json_first(doc, all); one != JSON_NONE; one = json_next(doc, all, one)) {
-                json_node more = json_get(doc, one, "additional_local_addresses");
-
-                add_address(ret, doc, json_get(doc, one, "local_address"));
-                for (json_node other = json_first(doc, more); other != JSON_NONE; other = json_next(doc, more, other))
-                        add_address(ret, doc, other);
-        }
-        if (ret->n)
-                qsort(ret->list, ret->n, sizeof(*ret->list), compare_addresses);
-}
-
-static bool is_listed(const struct address_list *l, const struct hr_key *k)
-{
-        const char *rest = strstr(k->url, "://");
-
-        return rest && l->n && bsearch(rest + 3, l->list, l->n, sizeof(*l->list), compare_addresses);
-}
+/* ---- the run ---------------------------------------------------------------------------------------- */
 
 /* Which keys /listeners names: those of the look, and the held ones that nobody asked for again. */
 static bool mark_listed(struct look_run *run, struct look_key *keys, size_t n)
 {
-        CLEANUP(addresses_done) struct address_list listed = { 0 };
-        struct json doc;
-        struct json_error error;
+        CLEANUP(listeners_page_done) struct listeners_page page = LISTENERS_PAGE_NULL;
 
-        if (!run->listed || json_parse(run->listed, run->listed_bytes, &doc, &error) != 0)
+        if (!run->listed || listeners_page_read(run->listed, run->listed_bytes, &page) != 0)
                 return false;
-        list_addresses(&doc, &listed);
         for (size_t i = 0; i < n; i++)
-                keys[i].listed = is_listed(&listed, &run->proc->agent->s.escrow.keys[keys[i].key].key);
-        json_done(&doc);
+                keys[i].listed = listeners_page_has(&page, &run->proc->agent->s.escrow.keys[keys[i].key].key);
         return true;
 }
-
-/* ---- the run ---------------------------------------------------------------------------------------- */
 
 /* What the bootstrap itself says. Read once for each content: a large one takes a while. */
 static void know_content(struct agent *a, const struct epoch *e)
@@ -173,6 +100,23 @@ static size_t add_unasked(struct look_run *run)
         return n;
 }
 
+/* DO_HOLD wants the socket only if it is another one than we hold: not every socket needs a second descriptor for the look. */
+static bool is_held(const struct look_run *run, const struct look_key *k)
+{
+        const struct agent *a = run->proc->agent;
+
+        return k->inode && a->s.escrow.keys[k->key].inode == k->inode && a->sockets[k->key] >= 0;
+}
+
+/* What was not kept for being held, and is not held any more, is not there to be held: look again. */
+static bool lost_meanwhile(const struct look_run *run)
+{
+        for (size_t i = 0; i < run->n; i++)
+                if (run->keys[i].inode && run->fds[i] < 0 && !is_held(run, &run->keys[i]))
+                        return true;
+        return false;
+}
+
 static void ask_version(struct proc *p);
 
 static void run_finish(struct look_run *run)
@@ -188,7 +132,7 @@ static void run_finish(struct look_run *run)
                 .statics = (const char (*)[HR_URL_BYTES])a->facts.urls,
                 .n_statics = a->facts.n_urls,
                 .lds = bootstrap_listeners_from_outside(&a->facts),
-                .harvest_failed = run->harvest_failed || !run->harvest_done,
+                .harvest_failed = run->harvest_failed || !run->harvest_done || lost_meanwhile(run),
                 .admin_answered = run->facts_known,
                 .lds_answered = run->facts.lds_answers > 0,
                 .warming = run->facts.warming > 0,
@@ -219,11 +163,35 @@ static void run_check(struct look_run *run)
                 run_finish(run);
 }
 
+/* Answers to a dead agent, or to a look that ran out of time, must not be taken for ours. Return: false: ask nothing yet */
+static bool sync_sent(struct look_run *run)
+{
+        struct proc *p = run->proc;
+        int r;
+
+        if (!run->sync_owed)
+                return true;
+        r = hr_child_sync(&p->child);
+        if (r == HR_WOULD_BLOCK) {
+                ev_timer_again(p->agent->loop, &run->retry);
+                return false;
+        }
+        if (r != 0) {
+                run->harvest_failed = true;
+                return false;
+        }
+        run->sync_owed = false;
+        p->child_used = true;
+        return true;
+}
+
 static void ask_more(struct look_run *run)
 {
         struct proc *p = run->proc;
         struct agent *a = p->agent;
 
+        if (run->harvest_failed || !sync_sent(run))
+                return;
         while (!p->child.syncing && run->asked < run->n) {
                 struct hr_message m = { .type = HR_PASS_LISTEN_SOCKET, .fd = -1,
                                         .key = a->s.escrow.keys[run->keys[run->asked].key].key };
@@ -248,20 +216,22 @@ static void answer_came(struct look_run *run, const struct hr_message *m, int fd
 {
         struct look_key *k;
 
-        if (run->answered >= run->asked) { /* nobody asked for it */
+        if (run->harvest_failed || run->answered >= run->asked) { /* nobody can tell whose it is, or nobody asked for it */
                 close_fd(&fd);
                 return;
         }
         k = &run->keys[run->answered];
         run->fds[run->answered] = fd;
-        run->answered++;
         ev_timer_again(run->proc->agent->loop, &run->timeout); /* thousands of keys may take longer than one, all together */
-        if (m->type != HR_REPLY_PASS || fd < 0)
-                return;
-        if (hr_listener_inode(fd, &k->inode) < 0)
-                k->inode = 0;
-        if (hr_listener_queue(fd, &k->waiting) < 0)
-                k->waiting = 0;
+        if (m->type == HR_REPLY_PASS && fd >= 0) {
+                if (hr_listener_inode(fd, &k->inode) < 0)
+                        k->inode = 0;
+                if (hr_listener_queue(fd, &k->waiting) < 0)
+                        k->waiting = 0;
+                if (is_held(run, k))
+                        close_fd(&run->fds[run->answered]);
+        }
+        run->answered++;
 }
 
 void look_read(struct proc *p)
@@ -270,8 +240,10 @@ void look_read(struct proc *p)
         int fd, r;
 
         while (p->used && (r = hr_child_read(&p->child, &m, &fd)) != HR_NOTHING) {
+                if (p->look && p->child.shifted)
+                        p->look->harvest_failed = true;
                 if (r == HR_GARBAGE)
-                        continue;
+                        continue; /* a stranger's harms nobody */
                 if (r < 0)
                         break;
                 if (p->look)
@@ -282,7 +254,7 @@ void look_read(struct proc *p)
         if (!p->used || !p->look)
                 return;
         ask_more(p->look);
-        p->look->harvest_done = !p->child.syncing && p->look->answered == p->look->n;
+        p->look->harvest_done = !p->look->sync_owed && !p->child.syncing && p->look->answered == p->look->n;
         run_check(p->look);
 }
 
@@ -321,8 +293,10 @@ static void on_listed(void *userdata, int status, const char *body, size_t n)
 
         run->listeners_request = NULL;
         if (status == 200) {
-                run->listed = strndup(body, n);
+                run->listed = malloc(n ? n : 1);
                 run->listed_bytes = run->listed ? n : 0;
+                if (run->listed)
+                        memcpy(run->listed, body, n);
         }
         run_check(run);
 }
@@ -337,7 +311,7 @@ static void ask_admin(struct look_run *run, bool lds)
         (void)admin_request(p->agent->admin, path, "GET", LISTENER_FACTS_QUERY, ADMIN_MS, PAGE_BYTES_MAX, on_facts, run,
                             &run->facts_request);
         if (lds)
-                (void)admin_request(p->agent->admin, path, "GET", "/listeners?format=json", ADMIN_MS, PAGE_BYTES_MAX,
+                (void)admin_request(p->agent->admin, path, "GET", LISTENERS_QUERY, ADMIN_MS, PAGE_BYTES_MAX,
                                     on_listed, run, &run->listeners_request);
 }
 
@@ -369,9 +343,7 @@ void look_start(struct proc *p)
         run->retry.data = run;
         ev_timer_again(a->loop, &run->timeout);
         p->look = run;
-        /* Answers to a dead agent, or to a look that ran out of time, must not be taken for ours. */
-        if ((!p->child_used || p->child.outstanding > 0) && !p->child.syncing && hr_child_sync(&p->child) == HR_NO_PEER)
-                run->harvest_failed = true;
+        run->sync_owed = (!p->child_used || p->child.outstanding > 0 || p->child.shifted) && !p->child.syncing;
         ask_admin(run, bootstrap_listeners_from_outside(&a->facts));
         ask_more(run);
         /* Never finished from here: we are inside an effect. The loop comes back at once. */
@@ -381,23 +353,13 @@ void look_start(struct proc *p)
 
 /* ---- its version ------------------------------------------------------------------------------------ */
 
-/* "sha/1.40.0/Clean/RELEASE/BoringSSL" */
 static void on_server_info(void *userdata, int status, const char *body, size_t n)
 {
         struct proc *p = userdata;
-        struct json doc;
-        struct json_error error;
-        char text[128] = "", *start, *end;
 
         p->asking = NULL;
-        if (status != 200 || json_parse(body, n, &doc, &error) != 0)
-                return;
-        (void)json_string(&doc, json_get(&doc, JSON_ROOT, "version"), text, sizeof(text));
-        json_done(&doc);
-        start = strchr(text, '/');
-        end = start ? strchr(start + 1, '/') : NULL;
-        if (end)
-                (void)snprintf(p->version, sizeof(p->version), "%.*s", (int)(end - start - 1), start + 1);
+        if (status == 200)
+                (void)server_info_version(body, n, p->version, sizeof(p->version));
 }
 
 static void ask_version(struct proc *p)
@@ -406,7 +368,7 @@ static void ask_version(struct proc *p)
 
         if (*p->version || p->asking || kit_admin_path(p->agent->run_dir, p->epoch, path, sizeof(path)) < 0)
                 return;
-        (void)admin_request(p->agent->admin, path, "GET", "/server_info", ADMIN_MS, PAGE_BYTES_MAX, on_server_info, p,
+        (void)admin_request(p->agent->admin, path, "GET", SERVER_INFO_QUERY, ADMIN_MS, PAGE_BYTES_MAX, on_server_info, p,
                             &p->asking);
 }
 
@@ -435,7 +397,7 @@ void look_watch_listeners(struct proc *p)
 
         if (p->watching || kit_admin_path(p->agent->run_dir, p->epoch, path, sizeof(path)) < 0)
                 return;
-        (void)admin_request(p->agent->admin, path, "GET", "/listeners?format=json", ADMIN_MS, PAGE_BYTES_MAX, on_watched, p,
+        (void)admin_request(p->agent->admin, path, "GET", LISTENERS_QUERY, ADMIN_MS, PAGE_BYTES_MAX, on_watched, p,
                             &p->watching);
 }
 
@@ -448,6 +410,8 @@ static void on_sampled(void *userdata, int status, const char *body, size_t n)
         p->sampling = NULL;
         if (p->drain_owed)
                 proc_drain_listeners(p);
+        if (p->order_owed && !p->ordering)
+                look_order(p, p->order_owed);
         if (status == 200) {
                 in_flight_read(body, n, &f);
                 in.in_flight = f.active;
@@ -475,10 +439,17 @@ static void on_ordered(void *userdata, int status, const char *body, size_t n)
         (void)body;
         (void)n;
         p->ordering = NULL;
-        if (status != 200)
+        if (status == 200) {
+                p->order_owed = NULL;
+                p->order_failed = false;
+                return;
+        }
+        if (!p->order_failed) /* one failure, one line */
                 log_event(LOG_NOTICE, "admin.order-failed", F_UINT("epoch", p->epoch), F_INT("status", status));
+        p->order_failed = true;
 }
 
+/* A busy admin may not take it: on_sampled() tries again. */
 void look_order(struct proc *p, const char *path)
 {
         char socket[HR_PATH_MAX + 16];
@@ -487,5 +458,6 @@ void look_order(struct proc *p, const char *path)
                 return;
         if (p->ordering)
                 admin_cancel(TAKE(p->ordering));
+        p->order_owed = path;
         (void)admin_request(p->agent->admin, socket, "POST", path, ORDER_MS, PAGE_BYTES_MAX, on_ordered, p, &p->ordering);
 }

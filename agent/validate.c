@@ -14,6 +14,7 @@
 
 #include "agent/cleanup.h"
 #include "agent/log.h"
+#include "agent/proxy_words.h"
 
 enum { VALIDATE_MS = 10000, OUTPUT_BYTES = 64 * 1024 };
 
@@ -23,59 +24,18 @@ static void names_of(uint64_t job, char kit[48], char out[48])
         (void)snprintf(out, 48, "out/%" PRIu64, job);
 }
 
-/* Skips "[time][pid][level][name] [file:line] " in front of a log line. */
-static const char *skip_prefix(const char *line, size_t n)
+static void drop_names(struct agent *a)
 {
-        const char *p = line;
+        char kit[48], out[48];
+        const char *names[] = { kit, out };
 
-        while (p < line + n && *p == '[') {
-                const char *close = memchr(p, ']', (size_t)(line + n - p));
-
-                if (!close)
-                        break;
-                p = close + 1;
-                if (p < line + n && *p == ' ')
-                        p++;
-        }
-        return p;
-}
-
-static bool complains(const char *line, size_t n)
-{
-        static const char *const signs[] = { "][critical]", "][error]", "PARSE ERROR", "error initializing" };
-
-        for (size_t i = 0; i < sizeof(signs) / sizeof(signs[0]); i++)
-                if (memmem(line, n, signs[i], strlen(signs[i])))
-                        return true;
-        return false;
-}
-
-/* The proxy's own words: the first line that complains. Return: false if none does, so that it ended for another reason. */
-static bool own_words(const char *text, char *ret, size_t size)
-{
-        for (const char *line = text; *line;) {
-                size_t n = strcspn(line, "\n");
-
-                if (complains(line, n)) {
-                        const char *words = skip_prefix(line, n);
-
-                        (void)snprintf(ret, size, "%.*s", (int)(n - (size_t)(words - line)), words);
-                        return true;
-                }
-                line += n + (line[n] == '\n');
-        }
-        return false;
+        names_of(a->validate_job, kit, out);
+        (void)keeper_link_drop(a->link, names, 2);
 }
 
 static void drop(struct agent *a)
 {
-        const char *names[2];
-        char kit[48], out[48];
-
-        names_of(a->validate_job, kit, out);
-        names[0] = kit;
-        names[1] = out;
-        (void)keeper_link_drop(a->link, names, 2);
+        drop_names(a);
         close_fd(&a->validate_out);
         close_fd(&a->validate_pidfd);
         ev_timer_stop(a->loop, &a->validate_timer);
@@ -135,6 +95,7 @@ void validate_start(struct agent *a, uint64_t epoch)
                 r = keeper_link_launch(a->link, a->validate_job, kit, &job, &a->validate_pidfd);
         if (r < 0) {
                 log_event(LOG_WARNING, "validate.failed", F_UINT("epoch", epoch), F_STR("error", strerror(-r)));
+                drop_names(a); /* its number never comes again: nobody else would */
                 close_fd(&a->validate_out);
                 agent_queue(a, (struct succession_input){ .event = ON_VALIDATED, .epoch = epoch });
                 return;
@@ -148,18 +109,19 @@ void validate_start(struct agent *a, uint64_t epoch)
 
 void validate_ended(struct agent *a, const struct wire_job *job)
 {
-        static char text[OUTPUT_BYTES + 1];
-        bool rejected = job->code == CLD_EXITED && job->status != 0;
+        static char text[OUTPUT_BYTES];
+        int status = job->code == CLD_EXITED ? job->status : -1;
+        bool rejected;
         ssize_t n;
 
         (void)keeper_link_ack_exit(a->link, job->job);
         if (!a->validate_running || job->job != a->validate_job)
                 return;
-        n = pread(a->validate_out, text, OUTPUT_BYTES, 0);
-        text[n > 0 ? n : 0] = '\0';
-        if (job->error)
+        n = pread(a->validate_out, text, sizeof(text), 0);
+        rejected = proxy_words(text, n > 0 ? (size_t)n : 0, status, a->rejected, sizeof(a->rejected));
+        if (job->error) {
                 (void)snprintf(a->rejected, sizeof(a->rejected), "cannot execute %s: %s", a->args.program, strerror((int)job->error));
-        else if (rejected)
-                rejected = own_words(text, a->rejected, sizeof(a->rejected));
+                rejected = true;
+        }
         finish(a, rejected);
 }

@@ -40,6 +40,7 @@ int hr_child_sync(struct hr_child *c)
                 return r;
         c->frame.want = c->frame.have = 0;
         c->syncing = true;
+        c->shifted = false;
         c->outstanding = 0;
         return 0;
 }
@@ -96,6 +97,14 @@ static bool from_envoy(const struct hr_child *c, const struct sockaddr_un *peer)
         return memcmp(peer->sun_path, c->envoy.sun_path, sizeof(peer->sun_path)) == 0;
 }
 
+/* A reply that we cannot make out, be it for want of memory or of a free descriptor. Of another life none can be missed. */
+static int lost(struct hr_child *c, int *fd, int r)
+{
+        (void)garbage(fd);
+        c->shifted |= !c->syncing;
+        return r;
+}
+
 int hr_child_read(struct hr_child *c, struct hr_message *ret, int *ret_fd)
 {
         uint8_t buf[HR_DATAGRAM_BYTES];
@@ -108,10 +117,12 @@ int hr_child_read(struct hr_child *c, struct hr_message *ret, int *ret_fd)
                 struct sockaddr_un peer = { 0 };
 
                 r = hr_receive(c->fd, 0, buf, sizeof(buf), &n, &peer, &fd);
-                if (r != 0)
+                if (r == HR_NOTHING || r < 0)
                         return r;
                 if (!from_envoy(c, &peer))
                         return garbage(&fd);
+                if (r != 0)
+                        return lost(c, &fd, r);
                 r = hr_frame_feed(&c->frame, buf, n, &bytes, &n);
                 if (r == HR_FRAME_MORE) {
                         (void)garbage(&fd); /* a descriptor comes with a message of one datagram only */
@@ -119,10 +130,8 @@ int hr_child_read(struct hr_child *c, struct hr_message *ret, int *ret_fd)
                 }
                 if (r == 0)
                         r = hr_decode(bytes, n, &m);
-                if (r < 0) {
-                        (void)garbage(&fd);
-                        return r == -ENOMEM ? r : HR_GARBAGE;
-                }
+                if (r < 0)
+                        return lost(c, &fd, r == -ENOMEM ? r : HR_GARBAGE);
                 if (!stale(c, &m))
                         break;
                 (void)garbage(&fd);

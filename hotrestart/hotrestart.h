@@ -241,6 +241,7 @@ struct hr_child {
         struct hr_frame frame;
         unsigned outstanding;     /* requests sent and not yet answered */
         bool syncing;             /* a marker is under way: replies before its answer are from another life */
+        bool shifted;             /* a reply of the Envoy's could not be read: sync before the next question */
 };
 
 enum { HR_OUTSTANDING_MAX = 8 };
@@ -277,7 +278,7 @@ int hr_child_ask(struct hr_child *c, const struct hr_message *m);
  *
  * The answer to a sync is not returned; c->syncing turns false. What does not come from the Envoy's own socket is HR_GARBAGE.
  *
- * After HR_GARBAGE or an error a reply may be lost: c->outstanding then counts an answer that never comes, and the next reply
+ * After HR_GARBAGE or an error a reply may be lost, and which one cannot be told: c->shifted turns true then, and the next reply
  * may belong to a later request than the caller thinks. Call hr_child_sync() and ask again before an order is trusted.
  *
  * Return: 0; HR_NOTHING: nothing to read now; HR_GARBAGE: dropped; -errno.

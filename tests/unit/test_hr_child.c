@@ -245,6 +245,29 @@ Test(hr_child, garbage_is_told_its_sockets_are_closed_and_the_reply_behind_it_is
 }
 
 /* Stats of an Envoy with many clusters: hundreds of kilobytes, all of it maps that we step over. */
+Test(hr_child, a_reply_that_cannot_be_read_is_told_until_the_next_marker_and_a_strangers_is_not)
+{
+        struct hr_pair p = hr_pair_open();
+        struct hr_child c;
+        struct hr_message m;
+        int fd;
+
+        hr_child_init(&c, p.us, &p.envoy_name);
+        hr_pair_throw(p.us, &p.our_name, "stranger", 8, STDIN_FILENO, 20);
+        cr_assert_eq(hr_child_read(&c, &m, &fd), HR_GARBAGE);
+        cr_expect(!c.shifted);
+        hr_pair_throw(p.envoy, &p.our_name, "four", 4, -1, 0);
+        cr_assert_eq(hr_child_read(&c, &m, &fd), HR_GARBAGE);
+        cr_expect(c.shifted);
+        cr_assert_eq(hr_child_sync(&c), 0);
+        cr_expect(!c.shifted);
+        hr_pair_throw(p.envoy, &p.our_name, "12345678", 8, STDIN_FILENO, 20);
+        cr_assert_eq(hr_child_read(&c, &m, &fd), HR_GARBAGE);
+        cr_expect(!c.shifted, "of another life no reply can be missed");
+        hr_child_done(&c);
+        hr_pair_close(&p);
+}
+
 Test(hr_child, a_reply_of_many_datagrams_is_one_reply)
 {
         enum { PADDING = 9000, TOTAL = HR_HEADER_BYTES + 3 + 3 + 2 + 3 + PADDING };

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* PURE. See proxy_words.h. */
+#include "agent/proxy_words.h"
+
+#include <string.h>
+
+/* Skips "[time][pid][level][name] [file:line] " in front of a log line. */
+static const char *skip_prefix(const char *line, size_t n)
+{
+        const char *p = line;
+
+        while (p < line + n && *p == '[') {
+                const char *close = memchr(p, ']', (size_t)(line + n - p));
+
+                if (!close)
+                        break;
+                p = close + 1;
+                if (p < line + n && *p == ' ')
+                        p++;
+        }
+        return p;
+}
+
+static bool complains(const char *line, size_t n)
+{
+        static const char *const signs[] = { "][critical]", "][error]", "PARSE ERROR", "error initializing" };
+
+        for (size_t i = 0; i < sizeof(signs) / sizeof(signs[0]); i++)
+                if (memmem(line, n, signs[i], strlen(signs[i])))
+                        return true;
+        return false;
+}
+
+static void copy_words(const char *words, size_t n, char *ret, size_t size)
+{
+        if (n >= size)
+                n = size - 1;
+        memcpy(ret, words, n);
+        ret[n] = '\0';
+}
+
+bool proxy_words(const char *text, size_t n, int status, char *ret, size_t size)
+{
+        const char *end = text + n;
+
+        if (status <= 0)
+                return false;
+        for (const char *line = text; line < end;) {
+                const char *newline = memchr(line, '\n', (size_t)(end - line));
+                size_t bytes = (size_t)((newline ? newline : end) - line);
+
+                if (complains(line, bytes)) {
+                        const char *words = skip_prefix(line, bytes);
+
+                        copy_words(words, bytes - (size_t)(words - line), ret, size);
+                        return true;
+                }
+                line += bytes + (newline != NULL);
+        }
+        return false;
+}

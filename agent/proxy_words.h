@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * PURE. What a proxy says about its config when it is run with --mode validate: is the config at fault, or did the run end for
+ * another reason? A config at fault ends baton at once, so without words that blame it nothing is blamed.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/**
+ * proxy_words() - the first line that complains
+ * @text:    everything that the run printed; any bytes
+ * @status:  its exit status, or -1 if it did not exit by itself
+ * @ret:     its words without the prefix of the log, cut to size and NUL-terminated; written only if there are any
+ *
+ * Return: true if the proxy rejected its config: it exited with another status than 0 and said why.
+ */
+bool proxy_words(const char *text, size_t n, int status, char *ret, size_t size);
