@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -230,6 +231,65 @@ static void write_people(struct agent *a, struct json_writer *w)
         json_end_object(w);
 }
 
+/* ---- what is on disk and not what serves ------------------------------------------------------------- */
+
+struct file_id {
+        dev_t dev;
+        ino_t ino;
+        off_t size;
+        struct timespec changed;
+};
+
+static bool same_file(const struct file_id *a, const struct stat *b)
+{
+        return a->dev == b->st_dev && a->ino == b->st_ino && a->size == b->st_size &&
+               a->changed.tv_sec == b->st_mtim.tv_sec && a->changed.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+static bool differs(const char *path, const char *other)
+{
+        CLEANUP(free_ptr) char *a = NULL;
+        CLEANUP(free_ptr) char *b = NULL;
+        size_t n, m;
+
+        if (kit_read_file(path, &a, &n) < 0 || kit_read_file(other, &b, &m) < 0)
+                return false; /* being replaced, or gone: nothing is known to be different */
+        return n != m || memcmp(a, b, n) != 0;
+}
+
+/* Contents are compared when the file is another one than at the last question: else it costs a stat(). */
+static bool config_is_stale(const struct agent *a)
+{
+        static struct {
+                struct file_id file;
+                uint64_t epoch;
+                bool known, stale;
+        } last;
+        char snapshot[512];
+        struct stat st;
+
+        if (a->s.served == NO_EPOCH || !a->kits.protocol || !a->args.config_path || stat(a->args.config_path, &st) < 0)
+                return false;
+        if (last.known && last.epoch == a->s.served && same_file(&last.file, &st))
+                return last.stale;
+        if (kit_snapshot_path(&a->kits, a->s.served, snapshot, sizeof(snapshot)) < 0)
+                return false;
+        last.stale = differs(a->args.config_path, snapshot);
+        last.file = (struct file_id){ st.st_dev, st.st_ino, st.st_size, st.st_mtim };
+        last.epoch = a->s.served;
+        last.known = true;
+        return last.stale;
+}
+
+static bool binary_is_stale(struct agent *a)
+{
+        const struct proc *p = a->s.served == NO_EPOCH ? NULL : agent_proc(a, a->s.served);
+        struct stat now, pinned;
+
+        return p && p->binary_fd >= 0 && stat(a->args.program, &now) == 0 && fstat(p->binary_fd, &pinned) == 0 &&
+               (now.st_dev != pinned.st_dev || now.st_ino != pinned.st_ino);
+}
+
 bool status_sampling(void *userdata, bool start)
 {
         enum { FRESH_MS = 1000 };
@@ -262,7 +322,12 @@ void status_write(void *userdata, struct json_writer *w)
         json_key(w, "ready"), json_bool_value(w, ready);
         json_key(w, "reason"), json_string_value(w, *a->last_reason && !ready ? a->last_reason : reason);
         json_key(w, "paused"), json_bool_value(w, false);
-        json_key(w, "stale"), json_begin_array(w), json_end_array(w);
+        json_key(w, "stale"), json_begin_array(w);
+        if (config_is_stale(a))
+                json_string_value(w, "config");
+        if (binary_is_stale(a))
+                json_string_value(w, "binary");
+        json_end_array(w);
         json_key(w, "run_dir"), json_string_value(w, a->run_dir);
         write_people(a, w);
         write_epochs(a, w);
@@ -323,8 +388,13 @@ void status_metrics(void *userdata, struct metrics_writer *w)
         metrics_value(w, "baton_proxy_exits_total", "reason", "signal", (double)a->s.exits_signal);
         metrics_family(w, "baton_handovers_total", "counter", "Changes of the serving generation.");
         metrics_value2(w, "baton_handovers_total", "kind", "crash", "result", "committed", (double)a->s.crashes_recovered);
-        metrics_family(w, "baton_handover_gap_seconds", "gauge", "Time without an acceptor in the last handover.");
-        metrics_value(w, "baton_handover_gap_seconds", NULL, NULL, a->s.last.gap_ns < 0 ? 0 : (double)a->s.last.gap_ns / 1e9);
+        if (a->s.last.kind == LAST_CRASH && a->s.last.gap_ns >= 0) {
+                metrics_family(w, "baton_handover_gap_seconds", "gauge", "Time without an acceptor in the last handover.");
+                metrics_value(w, "baton_handover_gap_seconds", NULL, NULL, (double)a->s.last.gap_ns / 1e9);
+        }
+        metrics_family(w, "baton_stale", "gauge", "1 while what is on disk is not what serves.");
+        metrics_value(w, "baton_stale", "what", "config", config_is_stale(a));
+        metrics_value(w, "baton_stale", "what", "binary", binary_is_stale(a));
         metrics_family(w, "baton_agent_restarts_total", "counter", "Times the agent was replaced.");
         metrics_value(w, "baton_agent_restarts_total", NULL, NULL, a->keeper.agent_starts > 0 ? a->keeper.agent_starts - 1 : 0);
         metrics_family(w, "baton_held_sockets", "gauge", "Listen sockets that survive the proxy.");

@@ -15,6 +15,7 @@ struct ctl {
         bool json, follow, watch, undo, ready, no_wait;
         int64_t epoch;              /* -1 */
         int64_t timeout_ms;         /* -1: none */
+        int64_t seen;               /* number of the newest event that was */
 };
 
 /* http.c: one request to control.sock. Return: the HTTP status, or -errno (-ETIMEDOUT); the caller frees *ret_body */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * baton VERB: the client verbs. A table of verbs; each parses the same few options, finds the instance and asks its control
- * socket. Nothing here touches the instance but by HTTP; `why` and `events` also read the run directory when nobody runs.
+ * socket. Nothing here touches the instance but by HTTP; `why` and `events` read the event files, too.
  */
 #include <argp.h>
 #include <errno.h>
@@ -86,10 +86,55 @@ static int status_once(const struct ctl *c)
         return EXIT_FINE;
 }
 
+/* The number of an event, and that it was seen: what comes again is skipped. Return: false: it was seen before */
+static bool is_new(struct ctl *c, const char *line, size_t n)
+{
+        struct json d;
+        struct json_error e;
+        int64_t seq = 0;
+
+        if (json_parse(line, n, &d, &e) != 0)
+                return true;
+        (void)json_int(&d, json_get(&d, JSON_ROOT, "seq"), &seq);
+        json_done(&d);
+        if (seq > 0 && seq <= c->seen)
+                return false;
+        c->seen = seq > 0 ? seq : c->seen;
+        return true;
+}
+
+/*
+ * Events behind those that were seen. An agent that dies ends the stream, not the instance: the next one is asked for the
+ * rest. Over when nobody listens any more, or, if it is not to follow, when all is told.
+ */
+static int stream_events(struct ctl *c, bool follow, void (*line)(const char *text, size_t n, void *userdata))
+{
+        for (;;) {
+                struct instance_error e;
+                char path[64];
+                int status;
+
+                (void)snprintf(path, sizeof(path), "/v1/events?after=%" PRId64 "&follow=%d", c->seen, follow);
+                status = ctl_stream(c, path, line, c);
+                if (status == 200 && !follow)
+                        return EXIT_FINE;
+                if (status != 200 && status != -EIO && status != -ECONNREFUSED)
+                        return judge(status, "");
+                if (instance_find(c->run_dir, c->name, c->found, sizeof(c->found), &e) != 0)
+                        return EXIT_FINE; /* it stopped */
+                (void)usleep(10000);
+        }
+}
+
+static void on_old(const char *line, size_t n, void *userdata)
+{
+        (void)is_new(userdata, line, n);
+}
+
 static void on_change(const char *line, size_t n, void *userdata)
 {
-        (void)line;
-        (void)n;
+        if (!is_new(userdata, line, n))
+                return;
         printf("\033[H\033[2J");
         (void)status_once(userdata);
 }
@@ -98,18 +143,19 @@ static int verb_status(struct ctl *c)
 {
         int r = find(c);
 
-        if (r)
-                return r;
-        r = status_once(c);
-        if (r || !c->watch)
-                return r;
-        return judge(ctl_stream(c, "/v1/events?follow=1", on_change, c), "");
+        if (r == 0 && c->watch)
+                r = stream_events(c, false, on_old);
+        if (r == 0)
+                r = status_once(c);
+        return r || !c->watch ? r : stream_events(c, true, on_change);
 }
 
 static void on_line(const char *line, size_t n, void *userdata)
 {
-        const struct ctl *c = userdata;
+        struct ctl *c = userdata;
 
+        if (!is_new(c, line, n))
+                return;
         if (!c->json) {
                 show_event(line, n);
                 return;
@@ -118,76 +164,102 @@ static void on_line(const char *line, size_t n, void *userdata)
         fflush(stdout);
 }
 
-static int read_events(const struct ctl *c, char **ret, size_t *ret_n)
+/* ---- the event files -------------------------------------------------------------------------------- */
+
+struct event_files {
+        char *text[2]; /* events.1, events */
+        size_t n[2];
+};
+
+static void event_files_done(struct event_files *f)
+{
+        free(f->text[0]);
+        free(f->text[1]);
+}
+
+static int read_one(const char *dir, const char *name, char **ret, size_t *ret_n)
+{
+        char path[512];
+        FILE *f;
+
+        (void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+        f = fopen(path, "re");
+        if (!f)
+                return -errno;
+        *ret = malloc(FILE_BYTES_MAX);
+        *ret_n = *ret ? fread(*ret, 1, FILE_BYTES_MAX, f) : 0;
+        (void)fclose(f);
+        return *ret ? 0 : -ENOMEM;
+}
+
+/* `events` first: if it is copied to events.1 between the two, lines are read twice instead of never. */
+static int read_dir(const char *dir, struct event_files *ret)
+{
+        int r = read_one(dir, "events", &ret->text[1], &ret->n[1]);
+
+        if (r == 0)
+                (void)read_one(dir, "events.1", &ret->text[0], &ret->n[0]);
+        return r;
+}
+
+/* Of the instance that runs, else what the last one left. */
+static int read_events(struct ctl *c, bool runs, struct event_files *ret)
 {
         struct instance_candidates all;
-        char path[512];
 
+        *ret = (struct event_files){ 0 };
+        if (runs)
+                return read_dir(c->found, ret);
         instance_candidates(c->run_dir, c->name, &all);
-        for (size_t i = 0; i < all.n; i++) {
-                FILE *f;
-                char *text;
-
-                (void)snprintf(path, sizeof(path), "%s/events", all.paths[i]);
-                f = fopen(path, "re");
-                if (!f)
-                        continue;
-                text = malloc(FILE_BYTES_MAX);
-                *ret_n = text ? fread(text, 1, FILE_BYTES_MAX, f) : 0;
-                (void)fclose(f);
-                *ret = text;
-                return text ? 0 : -ENOMEM;
-        }
+        for (size_t i = 0; i < all.n; i++)
+                if (read_dir(all.paths[i], ret) == 0)
+                        return 0;
+        fprintf(stderr, "baton: no instance runs, and none has left events\n");
         return -ENOENT;
 }
 
-static int events_of_file(const struct ctl *c)
+static void each_line(struct ctl *c, const char *text, size_t n)
 {
-        CLEANUP(free_ptr) char *text = NULL;
-        size_t n = 0;
-
-        if (read_events(c, &text, &n) < 0) {
-                fprintf(stderr, "baton: no instance runs, and none has left events\n");
-                return EXIT_NO_INSTANCE;
-        }
-        for (char *p = text; p < text + n;) {
-                char *end = memchr(p, '\n', (size_t)(text + n - p));
-
-                if (!end)
-                        break;
-                on_line(p, (size_t)(end - p), (void *)c);
-                p = end + 1;
-        }
-        return EXIT_FINE;
+        for (const char *p = text, *end; p && p < text + n && (end = memchr(p, '\n', (size_t)(text + n - p))); p = end + 1)
+                on_line(p, (size_t)(end - p), c);
 }
 
+/* The files tell everything, the agent only the newest; it is asked for what comes after them. */
 static int verb_events(struct ctl *c)
 {
+        CLEANUP(event_files_done) struct event_files files;
         struct instance_error e;
-        int status;
+        bool runs = instance_find(c->run_dir, c->name, c->found, sizeof(c->found), &e) == 0;
 
-        if (instance_find(c->run_dir, c->name, c->found, sizeof(c->found), &e) != 0)
-                return events_of_file(c);
-        status = ctl_stream(c, c->follow ? "/v1/events?follow=1" : "/v1/events", on_line, c);
-        if (c->follow && (status == -EIO || status == 200))
-                return EXIT_FINE; /* it stopped */
-        return judge(status, "");
+        if (read_events(c, runs, &files) < 0 && !runs)
+                return EXIT_NO_INSTANCE;
+        each_line(c, files.text[0], files.n[0]);
+        each_line(c, files.text[1], files.n[1]);
+        return runs ? stream_events(c, c->follow, on_line) : EXIT_FINE;
 }
 
 static int verb_why(struct ctl *c)
 {
+        CLEANUP(event_files_done) struct event_files files;
         CLEANUP(free_ptr) char *text = NULL;
+        struct instance_error e;
         char words[1024];
-        size_t n = 0;
 
-        if (read_events(c, &text, &n) < 0) {
-                fprintf(stderr, "baton: no instance runs, and none has left events\n");
+        if (read_events(c, instance_find(c->run_dir, c->name, c->found, sizeof(c->found), &e) == 0, &files) < 0)
                 return EXIT_NO_INSTANCE;
-        }
-        why_explain(text, n, words, sizeof(words));
+        text = malloc(files.n[0] + files.n[1] + 1);
+        if (!text)
+                return EXIT_FAILED;
+        if (files.n[0])
+                memcpy(text, files.text[0], files.n[0]);
+        if (files.n[1])
+                memcpy(text + files.n[0], files.text[1], files.n[1]);
+        why_explain(text, files.n[0] + files.n[1], words, sizeof(words));
         printf("%s\n", words);
         return EXIT_FINE;
 }
+
+/* ---- verbs that order and wait ----------------------------------------------------------------------- */
 
 /* Over when nobody listens on the control socket any more. */
 static int wait_gone(struct ctl *c)
@@ -341,6 +413,7 @@ static const struct {
         { { "epoch", OPT_EPOCH, "N", 0, "until this epoch, or a later one, serves", 0 }, TAKES_EPOCH },
         { { "timeout", OPT_TIMEOUT, "D", 0, "how long to be patient (for ever)", 0 }, TAKES_TIMEOUT },
         { { "no-wait", OPT_NO_WAIT, NULL, 0, "do not wait for the end", 0 }, TAKES_NO_WAIT },
+        { { NULL, 'h', NULL, OPTION_HIDDEN, "the same as --help", 0 }, 0 },
 };
 
 enum { N_OPTIONS = sizeof(options) / sizeof(options[0]) };
@@ -396,6 +469,9 @@ static error_t on_option(int key, char *arg, struct argp_state *state)
         case OPT_NO_WAIT:
                 c->no_wait = true;
                 return 0;
+        case 'h':
+                argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
+                return 0;
         case ARGP_KEY_ARG:
                 argp_error(state, "unknown argument %s", arg);
                 return 0;
@@ -414,27 +490,41 @@ static int usage(FILE *to)
         return to == stdout ? EXIT_FINE : EXIT_USAGE;
 }
 
+/* How many letters two words share, wherever they stand; 0 unless that is at least two and most of both. */
 static size_t likeness(const char *a, const char *b)
 {
-        size_t n = 0;
+        size_t longer = strlen(a) > strlen(b) ? strlen(a) : strlen(b), n = 0;
+        unsigned char left[256] = { 0 };
 
-        while (a[n] && a[n] == b[n])
-                n++;
-        return n;
+        if (longer > 32)
+                return 0;
+        for (const char *p = a; *p; p++)
+                left[(unsigned char)*p]++;
+        for (const char *p = b; *p; p++)
+                if (left[(unsigned char)*p]) {
+                        left[(unsigned char)*p]--;
+                        n++;
+                }
+        return n >= 2 && 2 * n > longer ? n : 0;
 }
 
 static int unknown(const char *word)
 {
-        const char *best = NULL;
-        size_t most = 0;
+        const char *best = likeness(word, "run") ? "run" : NULL;
+        size_t most = likeness(word, "run");
 
-        for (size_t i = 0; i < N_VERBS; i++)
+        for (size_t i = 0; i < N_VERBS; i++) /* those of later versions stand last: at a draw they lose */
                 if (likeness(word, verbs[i].name) > most) {
                         most = likeness(word, verbs[i].name);
                         best = verbs[i].name;
                 }
         fprintf(stderr, "baton: unknown verb %s%s%s%s; see baton --help\n", word, best ? ": did you mean " : "", best ? best : "", best ? "?" : "");
         return EXIT_USAGE;
+}
+
+static bool asks_for_help(const char *word)
+{
+        return word && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0);
 }
 
 int main(int argc, char **argv)
@@ -444,7 +534,7 @@ int main(int argc, char **argv)
 
         if (argc < 2)
                 return usage(stderr);
-        if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
+        if (asks_for_help(argv[1]) || strcmp(argv[1], "help") == 0)
                 return usage(stdout);
         if (strcmp(argv[1], "--version") == 0)
                 argv[1] = "version";
@@ -456,7 +546,7 @@ int main(int argc, char **argv)
                 if (strcmp(argv[1], verbs[i].name) != 0)
                         continue;
                 c.verb = verbs[i].name;
-                if (verbs[i].run == later && !(argc > 2 && strcmp(argv[2], "--help") == 0))
+                if (verbs[i].run == later && !asks_for_help(argv[2]))
                         return later(&c);
                 (void)snprintf(name, sizeof(name), "baton %s", verbs[i].name);
                 argv[1] = name;

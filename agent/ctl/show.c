@@ -7,10 +7,32 @@
 #include "agent/ctl/ctl.h"
 #include "agent/json.h"
 
+/* Control characters as \xNN: what a proxy said must not steer somebody's terminal. */
+static void escape(char *buf, size_t size)
+{
+        char plain[512];
+        size_t at = 0, n = strlen(buf);
+
+        for (size_t i = 0; i < n && at + 5 < sizeof(plain) && at + 5 < size; i++) {
+                unsigned char one = (unsigned char)buf[i], next = (unsigned char)buf[i + 1];
+
+                if (one == 0xc2 && next >= 0x80 && next < 0xa0) /* C1, as UTF-8 has them */
+                        one = (unsigned char)buf[++i];
+                else if (one >= ' ' && one != 0x7f) {
+                        plain[at++] = buf[i];
+                        continue;
+                }
+                at += (size_t)snprintf(plain + at, sizeof(plain) - at, "\\x%02x", one);
+        }
+        memcpy(buf, plain, at);
+        buf[at] = '\0';
+}
+
 static const char *text_of(const struct json *d, json_node n, const char *key, char *buf, size_t size)
 {
         if (json_text(d, json_get(d, n, key), buf, size) != 0 || strcmp(buf, "null") == 0 || !*buf)
                 (void)snprintf(buf, size, "-");
+        escape(buf, size);
         return buf;
 }
 
@@ -61,6 +83,11 @@ void show_status(const char *json)
         printf("keeper %s, agent %s, retry tokens %s of %s\n", text_of(&d, json_get(&d, JSON_ROOT, "keeper"), "pid", a, 64),
                text_of(&d, json_get(&d, JSON_ROOT, "agent"), "pid", b, 64), text_of(&d, json_get(&d, JSON_ROOT, "tokens"), "left", c, sizeof(c)),
                text_of(&d, json_get(&d, JSON_ROOT, "tokens"), "max", a + 128, 64));
+        if (json_size(&d, json_get(&d, JSON_ROOT, "stale")))
+                printf("changed since it was started:");
+        for (size_t i = 0; i < json_size(&d, json_get(&d, JSON_ROOT, "stale")); i++)
+                if (json_text(&d, json_at(&d, json_get(&d, JSON_ROOT, "stale"), i), c, sizeof(c)) == 0)
+                        printf(" %s%s", c, i + 1 < json_size(&d, json_get(&d, JSON_ROOT, "stale")) ? "," : "\n");
         show_epochs(&d, json_get(&d, JSON_ROOT, "epochs"));
         show_listeners(&d, json_get(&d, JSON_ROOT, "listeners"));
         json_done(&d);
@@ -83,8 +110,11 @@ void show_event(const char *line, size_t n)
                 if (json_string(&d, k, key, sizeof(key)) != 0 || !strcmp(key, "time") || !strcmp(key, "level") || !strcmp(key, "event") ||
                     !strcmp(key, "seq") || !strcmp(key, "mono_ns"))
                         continue;
-                if (json_text(&d, json_value_of(&d, k), value, sizeof(value)) == 0)
-                        printf(" %s=%s%s%s", key, strchr(value, ' ') ? "\"" : "", value, strchr(value, ' ') ? "\"" : "");
+                escape(key, sizeof(key));
+                if (json_text(&d, json_value_of(&d, k), value, sizeof(value)) != 0)
+                        continue;
+                escape(value, sizeof(value));
+                printf(" %s=%s%s%s", key, strchr(value, ' ') ? "\"" : "", value, strchr(value, ' ') ? "\"" : "");
         }
         printf("\n");
         fflush(stdout);

@@ -216,11 +216,14 @@ def test_wrong_words_end_with_2(baton):
                   ["stop", "--json"], ["events", "--undo"]):
         done = baton.cli(*words, check=2, run_dir=False)
         assert done.stderr and done.stdout == "", words
-    assert "did you mean status?" in baton.cli("stauts", run_dir=False).stderr
+    for word, meant in (("stauts", "status"), ("rnu", "run"), ("wiat", "wait"), ("evnets", "events"), ("upgrad", "upgrade")):
+        assert f"did you mean {meant}?" in baton.cli(word, run_dir=False).stderr
+    assert "did you mean" not in baton.cli("xyz", run_dir=False).stderr + baton.cli("r", run_dir=False).stderr
 
 
 def test_help_and_version_are_for_stdout(baton):
-    for words in (["--help"], ["help"], ["-h"], ["run", "--help"], ["status", "--help"], ["upgrade", "--help"]):
+    for words in (["--help"], ["help"], ["-h"], ["run", "--help"], ["status", "--help"], ["status", "-h"], ["upgrade", "--help"],
+                  ["upgrade", "-h"]):
         done = baton.cli(*words, check=0, run_dir=False)
         assert "Usage: baton" in done.stdout and done.stderr == "", words
     assert baton.cli("--version", run_dir=False, check=0).stdout == baton.cli("version", run_dir=False, check=0).stdout
@@ -275,6 +278,10 @@ def test_events_are_followed_as_lines_of_json_until_the_end(baton):
     baton.kill_proxy()
     until("epoch.exited", epoch=0)
     until("epoch.accepted", epoch=1)
+    baton.kill_agent()  # it ends, the instance does not
+    until("agent.restarted")
+    baton.kill_proxy()
+    until("epoch.accepted", epoch=2)
     assert baton.stop() == 0
     seen += [json.loads(line) for line in follower.stdout]
     assert follower.wait(30) == 0
@@ -295,6 +302,57 @@ def test_why_and_events_read_what_the_last_instance_left(baton):
     assert [e for e in lines if e["event"] == "relaunch.exhausted"]
     assert "relaunch.exhausted" in baton.cli("events", check=0).stdout
     baton.cli("status", check=3)
+
+
+def test_status_is_watched_across_the_death_of_the_agent(baton):
+    baton.run()
+    watcher = subprocess.Popen(baton.command("status", "--run-dir", baton.run_dir, "--watch", "--json"), env=baton.environment(),
+                               stdout=subprocess.PIPE, text=True)
+    assert json.loads(watcher.stdout.readline())["agent"]["starts"] == 1
+    moment = baton.kill_agent()
+    baton.wait_event("agent.restarted", since=moment)
+    for line in watcher.stdout:
+        if json.loads(line[line.index("{"):])["agent"]["starts"] == 2:
+            break
+    assert baton.stop() == 0
+    watcher.stdout.read()
+    assert watcher.wait(30) == 0
+
+
+def event(seq, name, **fields):
+    return json.dumps({"seq": seq, "time": f"T{seq}", "mono_ns": seq, "event": name, "level": "notice"} | fields) + "\n"
+
+
+def test_events_of_files_are_told_oldest_first_and_once(baton):
+    baton.run_dir.mkdir()
+    (baton.run_dir / "events.1").write_text("".join(event(n, "epoch.launched") for n in range(1, 1500)))
+    (baton.run_dir / "events").write_text("".join(event(n, "epoch.launched") for n in range(1490, 1510)))
+    numbers = [json.loads(line)["seq"] for line in baton.cli("events", "--json", check=0).stdout.splitlines()]
+    assert numbers == list(range(1, 1510))
+    baton.run()
+    numbers = [json.loads(line)["seq"] for line in baton.cli("events", "--json", check=0).stdout.splitlines()]
+    assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) > 1510, "a living instance tells all of them, too"
+    assert baton.cli("why", check=0).stdout == "nothing has gone wrong\n"
+
+
+def test_why_asks_the_instance_that_runs_not_the_first_directory_that_has_events(baton):
+    earlier = baton.dir / "earlier"
+    earlier.mkdir()
+    (earlier / "events").write_text(event(1, "relaunch.exhausted", reason="long ago"))
+    baton.run()
+    env = {"RUNTIME_DIRECTORY": str(earlier), "XDG_RUNTIME_DIR": str(baton.dir / "xdg")}
+    name = f"t{os.getpid()}"
+    (baton.dir / "xdg" / "baton").mkdir(parents=True)
+    (baton.dir / "xdg" / "baton" / name).symlink_to(baton.run_dir)
+    assert "nothing has gone wrong" in baton.cli("why", "--name", name, run_dir=False, env=env, check=0).stdout
+    assert "long ago" not in baton.cli("events", "--name", name, run_dir=False, env=env, check=0).stdout
+
+
+def test_events_for_people_cannot_steer_the_terminal(baton):
+    baton.run_dir.mkdir()
+    (baton.run_dir / "events").write_text(event(1, "config.rejected", reason="\x1b[31mred\u009b2J\x7f \u00e4"))
+    out = baton.cli("events", check=0).stdout
+    assert "\\x1b[31mred\\x9b2J\\x7f \u00e4" in out and not set(out) & {"\x1b", "\x7f", "\u009b"}
 
 
 def test_why_of_a_stop_is_the_stop(baton):

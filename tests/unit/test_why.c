@@ -19,6 +19,7 @@ static const char *why(const char *lines)
 #define EXHAUSTED "{\"event\":\"relaunch.exhausted\",\"reason\":\"epoch 3 ended\",\"then\":\"baton ends\",\"time\":\"T3\"}\n"
 #define REJECTED "{\"event\":\"config.rejected\",\"epoch\":0,\"file\":\"/x.yaml\",\"reason\":\"no such field\",\"time\":\"T4\"}\n"
 #define STOP "{\"event\":\"stop.asked\",\"times\":1,\"time\":\"T5\"}\n"
+#define STARTED "{\"event\":\"baton.started\",\"version\":\"1\",\"time\":\"T6\"}\n"
 
 Test(why, nothing_went_wrong)
 {
@@ -45,6 +46,13 @@ Test(why, what_healed_does_not_hide_what_came_after)
 {
         cr_expect(strncmp(why(REJECTED ACCEPTED EXITED), "the proxy ended", 15) == 0, "%s", words);
         cr_expect(strncmp(why(STOP EXITED ACCEPTED EXITED), "the proxy ended", 15) == 0, "%s", words);
+}
+
+Test(why, what_befell_an_earlier_instance_is_not_told_of_this_one)
+{
+        cr_expect_str_eq(why(EXHAUSTED STARTED), "nothing has gone wrong");
+        cr_expect_str_eq(why(EXHAUSTED STARTED ACCEPTED), "nothing has gone wrong");
+        cr_expect(strncmp(why(REJECTED STARTED ACCEPTED EXITED), "the proxy ended", 15) == 0, "%s", words);
 }
 
 Test(why, a_last_line_without_its_end_counts_if_it_is_whole)
