@@ -229,6 +229,29 @@ static bool nothing_asked(const struct proc *p)
         return hr_peek(p->parent_fd, &m, &peer) == HR_NOTHING;
 }
 
+/* It is dead or about to be: the kernel may take a while to take its memory apart, and tells nothing else of it meanwhile. */
+static bool is_ending(int pid)
+{
+        enum { PF_EXITING = 0x4 };
+        char path[64], text[512];
+        CLEANUP(close_fd) int fd = -1;
+        unsigned flags = 0;
+        const char *after;
+        char state = '?';
+        ssize_t n;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+        if (n <= 0)
+                return true;
+        text[n] = '\0';
+        after = strrchr(text, ')'); /* the name before it may hold anything */
+        if (!after || sscanf(after + 1, " %c %*d %*d %*d %*d %*d %u", &state, &flags) != 2)
+                return false;
+        return state == 'Z' || state == 'X' || (flags & PF_EXITING);
+}
+
 /*
  * Does the proxy's main thread wait for an answer? It blocks in recvmsg() for nothing else. The kernel says "running" for
  * a thread that has been woken and has not run yet, so an answer that was sent just now is not taken for a missing one.
@@ -237,7 +260,7 @@ bool proc_waits_for_reply(const struct proc *p)
 {
         char path[64], text[128];
 
-        if (p->parent_fd < 0 || p->pid <= 0 || !nothing_asked(p))
+        if (p->parent_fd < 0 || p->pid <= 0 || is_ending(p->pid) || !nothing_asked(p))
                 return false;
         (void)snprintf(path, sizeof(path), "/proc/%d/syscall", p->pid);
         for (int tries = 0; tries < 50; tries++) {
@@ -245,7 +268,7 @@ bool proc_waits_for_reply(const struct proc *p)
                 ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 
                 if (n <= 0)
-                        return nothing_asked(p); /* not allowed to look: an answer too many is the lesser risk than a hang */
+                        return !is_ending(p->pid) && nothing_asked(p); /* not allowed to look: rather an answer too many than a hang */
                 text[n] = '\0';
                 if (strncmp(text, "running", 7) != 0)
                         return strtol(text, NULL, 10) == SYS_recvmsg && nothing_asked(p);

@@ -64,7 +64,8 @@ static void rebuild(struct agent *a, struct inventory *inv)
         succession_rebuild(&a->s, &a->limits, facts, n, clock_now());
 }
 
-static void load(struct agent *a, struct inventory *inv)
+/* Return: false if the state was lost, and with it what was owed to whom. */
+static bool load(struct agent *a, struct inventory *inv)
 {
         static uint8_t image[IMAGE_BYTES_MAX];
         bool fresh = a->keeper.flags & WIRE_FRESH;
@@ -75,15 +76,16 @@ static void load(struct agent *a, struct inventory *inv)
                 r = image_read(image, n, &a->s);
         if (r == 0) {
                 take_sockets(a, inv);
-                return;
+                return true;
         }
         log_event(LOG_WARNING, "state.rebuilt", F_BOOL("fresh", fresh), F_INT("answer", r),
                   F_STR("then", "rebuilt from the keeper's list; tokens and waits start over"));
         rebuild(a, inv);
+        return false;
 }
 
 /* The process of an epoch, as the keeper knows it; and whether its main thread waits for an answer of ours. */
-static void adopt_process(struct proc *p, const struct epoch *e, const struct wire_job *job, int pidfd, struct resume_fact *f)
+static void adopt_process(struct proc *p, bool rebuilt, const struct wire_job *job, int pidfd, struct resume_fact *f)
 {
         f->job_known = true;
         f->pid = job->pid;
@@ -93,10 +95,10 @@ static void adopt_process(struct proc *p, const struct epoch *e, const struct wi
                 return;
         proc_listen(p);
         f->waits_for_reply = proc_waits_for_reply(p);
-        f->hangs = f->waits_for_reply && e->owed == OWED_NOTHING && proc_hangs(p);
+        f->hangs = rebuilt && f->waits_for_reply && proc_hangs(p);
 }
 
-static void adopt_kit(struct agent *a, struct inventory *inv, size_t i, const struct epoch *e, struct resume_fact *ret)
+static void adopt_kit(struct agent *a, struct inventory *inv, size_t i, const struct epoch *e, bool rebuilt, struct resume_fact *ret)
 {
         int *fds = inv->kits[i].fds;
         int pidfd = -1;
@@ -114,10 +116,10 @@ static void adopt_kit(struct agent *a, struct inventory *inv, size_t i, const st
                 return;
         p->binary_fd = TAKE_FD(fds[HELD_BINARY]);
         if (job)
-                adopt_process(p, e, job, pidfd, ret);
+                adopt_process(p, rebuilt, job, pidfd, ret);
 }
 
-static size_t adopt_kits(struct agent *a, struct inventory *inv, struct resume_fact facts[GENERATIONS_MAX])
+static size_t adopt_kits(struct agent *a, struct inventory *inv, bool rebuilt, struct resume_fact facts[GENERATIONS_MAX])
 {
         size_t n = 0;
 
@@ -125,7 +127,7 @@ static size_t adopt_kits(struct agent *a, struct inventory *inv, struct resume_f
                 const struct epoch *e = inv->kits[i].epoch == NO_EPOCH ? NULL : succession_find(&a->s, inv->kits[i].epoch);
 
                 if (e)
-                        adopt_kit(a, inv, i, e, &facts[n++]);
+                        adopt_kit(a, inv, i, e, rebuilt, &facts[n++]);
                 for (int k = 0; k < HELD_KINDS; k++)
                         close_fd(&inv->kits[i].fds[k]);
         }
@@ -154,10 +156,9 @@ void resume(struct agent *a, struct inventory *inv)
 {
         static struct effects out;
         struct resume_fact facts[GENERATIONS_MAX];
-        size_t n;
+        bool whole = load(a, inv);
+        size_t n = adopt_kits(a, inv, !whole, facts);
 
-        load(a, inv);
-        n = adopt_kits(a, inv, facts);
         end_helpers(inv);
         inventory_drop_strangers(a, inv);
         kit_sweep(a->run_dir, known_epoch, a);
