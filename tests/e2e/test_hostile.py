@@ -215,7 +215,8 @@ def test_the_status_listener_answers_what_it_promises(baton):
         assert re.fullmatch(r'# (HELP|TYPE) \w+ .+|[a-z_]+(\{\w+="[^"]*"(,\w+="[^"]*")*\})? [-+0-9.e]+', line), line
     names = set(re.findall(r"^(baton_\w+)", body.decode(), re.M))
     assert {"baton_build_info", "baton_ready", "baton_generations", "baton_retry_tokens", "baton_proxy_exits_total", "baton_handovers_total",
-            "baton_handover_gap_seconds", "baton_agent_restarts_total", "baton_held_sockets"} <= names
+            "baton_stale", "baton_agent_restarts_total", "baton_held_sockets"} <= names
+    assert "baton_handover_gap_seconds" not in names, "nothing was handed over yet"
     assert ask(port, "/")[1]["Content-Type"].startswith("text/html")
     status, headers, body = ask(port, "/nothing")
     assert status == 404 and json.loads(body).keys() >= {"error", "detail"} and headers["Content-Type"] == "application/json"
