@@ -11,7 +11,7 @@ from support.crash import AT_ONCE, kill, serves, tell, wait_status
 from support.envoys import NEWEST, VERSIONS, envoy
 from support.instance import wait_until
 
-REMOVED_S = 1.5  # a promise: a held copy that nobody accepts from is a black hole for so long at most
+REMOVED_S = 1.5  # a promise: a held copy without an acceptor swallows its clients for so long at most
 GRPC = "grpc"
 
 

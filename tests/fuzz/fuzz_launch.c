@@ -34,5 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (uint32_t i = 0; i < r.n_listen; i++)
                 if (i >= LAUNCH_LISTEN_MAX || !*(base + r.listen[i]) || walk(base, r.listen_name[i], 1) > size)
                         abort();
-        return r.n_groups > LAUNCH_GROUPS_MAX ? abort(), 0 : 0;
+        if (r.n_groups > LAUNCH_GROUPS_MAX)
+                abort();
+        return 0;
 }

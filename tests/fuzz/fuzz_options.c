@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Command lines, environments and files of --config of any origin. The input is words with NULs between them; one of them
- * that says "\x01FILE" is followed by the file. A refusal is one line; what is taken lies within the struct and its bounds.
+ * that says "\x01FILE" is followed by the file. A refusal is one line; what is taken lies within
+ * the struct and its bounds, and is the same after it was sealed and mapped.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -49,6 +50,19 @@ static void expect_sound(const struct options *o)
                 abort();
 }
 
+/* What the agent maps is what was accepted, byte by byte. */
+static void expect_sealed_alike(const struct options *o)
+{
+        size_t bytes = offsetof(struct options, strings) + o->n_strings;
+        const struct options *mapped = NULL;
+        int fd = -1;
+
+        if (options_seal(o, &fd) != 0 || options_map(fd, &mapped) != 0 || memcmp(o, mapped, bytes) != 0)
+                abort();
+        (void)munmap((void *)mapped, bytes);
+        (void)close(fd);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         static struct options o;
@@ -90,6 +104,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         switch (options_parse(argc, argv, environment, &o, &error)) {
         case 0:
                 expect_sound(&o);
+                expect_sealed_alike(&o);
                 break;
         case OPTIONS_E_USAGE:
                 if (!*error.text)

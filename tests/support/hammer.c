@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hammer: a small load client that tells refused from reset from slow. N clients in a closed loop over HTTP/1.1, some
- * on connections that they keep, the others with a connection for each request. One thread, libc and epoll only, so
+ * hammer: a small load client; it keeps apart what was refused, what was reset and what was slow.
+ * N clients in a closed loop over HTTP/1.1, some on connections that they keep, the others with a connection for each request. One thread, libc and epoll only, so
  * that it costs little beside what it measures. It speaks no TLS, follows no redirect and repeats nothing silently:
  * every attempt is one request in the report.
  */

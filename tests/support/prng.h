@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A small repeatable generator (splitmix64) for random histories: a seed printed by a failed test replays it on any
- * machine. One draw a statement: C does not order the arguments of a call.
+ * machine. Never two draws in one argument list: which comes first is up to the compiler.
  */
 #pragma once
 

@@ -19,7 +19,7 @@ static const struct succession_limits *usual(void)
         return &l;
 }
 
-Test(succession, a_first_start)
+Test(succession, a_first_start_launches_and_serves_once_it_accepts)
 {
         struct script *w = script_new(usual());
 

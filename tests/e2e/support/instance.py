@@ -270,9 +270,9 @@ class Baton:
             yield f"a sanitizer reported:\n{report.read_text(errors='replace')}"
         for name in sorted(self._segments & segments()):
             yield f"segment {name} is left in {SHM}"
-        for pattern in ("r/e*", "r/control.sock"):
-            for path in self.dir.glob(pattern):
-                if path.name == "control.sock" or path.name[1:].isdigit():
+        if self.process is not None and self.expected_exit >= 0:  # who died by a signal could not clean up
+            for path in sorted(self.run_dir.glob("*")):
+                if not path.name.startswith("events"):
                     yield f"{path} is left"
 
     def finish(self, judge=True):
