@@ -7,6 +7,7 @@
 #include <ev.h>
 #include <inttypes.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@
 #include "agent/log.h"
 
 enum { SERVERS_MAX = 16, CONNECTIONS_MAX = 256, STATUS_CONNECTIONS_MAX = 1024, CONNECTIONS_PER_IP_MAX = 256, BODY_BYTES_MAX = 64 * 1024,
-       IDLE_S = 30, PAGE_BYTES = 16 * 1024, SAMPLE_WAIT_MS = 500 };
+       IDLE_S = 30, PAGE_BYTES = 16 * 1024, SAMPLE_WAIT_MS = 500, GONE_S = 30, MANY_SUSPENDED = CONNECTIONS_MAX / 2, GONE_MANY_S = 1 };
 
 #define WAIT_MS_MAX (INT64_C(10) * 366 * 24 * 3600 * 1000)
 
@@ -41,6 +42,7 @@ struct request {
         size_t n;
         bool too_large;
         bool waits, for_ready, for_sample, follows;
+        bool gone; /* its client is: only to be ended */
         uint64_t for_epoch, after;
         struct mono until;
 };
@@ -51,6 +53,8 @@ struct control {
         struct server servers[SERVERS_MAX];
         size_t n_servers;
         struct request *suspended;
+        size_t n_suspended;
+        ev_timer gone;       /* runs while something is suspended: are the clients still there? */
         ev_timer timer;      /* MHD's own timeouts and the waits of clients */
         ev_prepare prepare;
         bool running; /* inside MHD_run: no second time */
@@ -174,6 +178,22 @@ static enum MHD_Result get_page(struct request *r)
         return answer(r->connection, 200, "text/html; charset=utf-8", page, sizeof(page) - 1);
 }
 
+/* Soon when so many wait that the dead among them may be what keeps others from an answer. */
+static void watch_suspended(struct control *c)
+{
+        bool many = c->n_suspended >= MANY_SUSPENDED;
+
+        if (c->n_suspended == 0) {
+                ev_timer_stop(c->loop, &c->gone);
+                return;
+        }
+        if (ev_is_active(&c->gone) && (!many || c->n_suspended > MANY_SUSPENDED))
+                return;
+        ev_timer_stop(c->loop, &c->gone);
+        ev_timer_set(&c->gone, many ? GONE_MANY_S : GONE_S, 0.);
+        ev_timer_start(c->loop, &c->gone);
+}
+
 static void suspend(struct request *r)
 {
         struct control *c = r->control;
@@ -183,6 +203,8 @@ static void suspend(struct request *r)
         if (r->next)
                 r->next->back = &r->next;
         c->suspended = r;
+        c->n_suspended++;
+        watch_suspended(c);
         MHD_suspend_connection(r->connection);
 }
 
@@ -195,6 +217,7 @@ static void unlink_request(struct request *r)
                 r->next->back = r->back;
         r->back = NULL;
         r->next = NULL;
+        r->control->n_suspended--;
 }
 
 /* A whole number from 0 to @most. Return: false: it is there, but is none */
@@ -315,7 +338,7 @@ static ssize_t more_events(void *userdata, uint64_t pos, char *buf, size_t max)
         }
         if (have > 0)
                 return (ssize_t)have;
-        if (!r->follows || r->control->closing)
+        if (!r->follows || r->gone || r->control->closing)
                 return MHD_CONTENT_READER_END_OF_STREAM;
         suspend(r);
         return 0;
@@ -476,6 +499,8 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connect
                 *body_n = 0;
                 return MHD_YES;
         }
+        if (r->gone)
+                return MHD_NO;
         if (r->too_large)
                 return answer_error(connection, 413, "too large", "a body may have 64 KiB");
         if (s->kind == CONTROL_PRIVATE && !same_user(connection)) {
@@ -545,6 +570,37 @@ static void wake_suspended(struct control *c)
                 run_all(c);
 }
 
+/*
+ * MHD does not watch a suspended connection, and while it waits nothing is written that could fail. Killed clients would fill
+ * the limit of connections. Not by reading: who has only shut down its sending side waits for the answer like anybody.
+ */
+static bool client_is_gone(const struct request *r)
+{
+        const union MHD_ConnectionInfo *i = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        struct pollfd p = { .fd = i ? i->connect_fd : -1 };
+
+        return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR));
+}
+
+static void on_gone(struct ev_loop *loop, ev_timer *w, int revents)
+{
+        struct control *c = w->data;
+        struct request *next;
+
+        (void)loop;
+        (void)revents;
+        for (struct request *r = c->suspended; r; r = next) {
+                next = r->next;
+                if (!client_is_gone(r))
+                        continue;
+                r->gone = true;
+                unlink_request(r);
+                MHD_resume_connection(r->connection);
+        }
+        run_all(c);
+        watch_suspended(c);
+}
+
 static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
 {
         struct control *c = w->data;
@@ -609,6 +665,8 @@ int control_new(struct ev_loop *loop, const struct control_ops *ops, struct cont
         c->loop = loop;
         c->ops = *ops;
         ev_init(&c->timer, on_timer);
+        ev_init(&c->gone, on_gone);
+        c->gone.data = c;
         ev_prepare_init(&c->prepare, on_prepare);
         c->timer.data = c;
         c->prepare.data = c;
@@ -662,6 +720,7 @@ void control_free(struct control *c)
                 ev_io_stop(c->loop, &c->servers[i].io);
                 MHD_stop_daemon(c->servers[i].daemon);
         }
+        ev_timer_stop(c->loop, &c->gone);
         ev_timer_stop(c->loop, &c->timer);
         ev_prepare_stop(c->loop, &c->prepare);
         free(c);

@@ -3,10 +3,13 @@
 #include "agent/log.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "agent/cleanup.h"
@@ -41,6 +44,20 @@ static bool stderr_is_journal(void)
 
         return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
                st.st_dev == (dev_t)dev && st.st_ino == (ino_t)ino;
+}
+
+/*
+ * sd_journal_send() waits when the journal's queue is full, for as long as a journal that hangs. So a socket of our own is
+ * asked first whether there is room. A new one each time: one that was kept would be connected to a journal of the past.
+ */
+static bool journal_has_room(void)
+{
+        static const struct sockaddr_un journal = { AF_UNIX, "/run/systemd/journal/socket" };
+        CLEANUP(close_fd) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+        return fd >= 0 && connect(fd, (const struct sockaddr *)&journal, sizeof(journal)) == 0 && poll(&p, 1, 0) == 1 &&
+               (p.revents & POLLOUT);
 }
 
 void log_setup(int64_t format, int64_t level)
@@ -196,6 +213,17 @@ static void to_stderr(int priority, const char *event, const struct log_field *f
                 log_state.dropped++;
 }
 
+static void to_journal(int priority, const char *event, const struct log_field *fields, size_t n)
+{
+        char line[LINE_BYTES];
+        size_t bytes = text_line(line, sizeof(line), priority, event, fields, n);
+
+        line[bytes - 1] = '\0';
+        if (!journal_has_room() ||
+            sd_journal_send("PRIORITY=%d", priority, "BATON_EVENT=%s", event, "MESSAGE=%s", strstr(line, "event="), NULL) < 0)
+                log_state.dropped++;
+}
+
 void log_fields(int priority, const char *event, const struct log_field *fields, size_t n)
 {
         if (priority <= LOG_NOTICE) {
@@ -207,15 +235,10 @@ void log_fields(int priority, const char *event, const struct log_field *fields,
         }
         if (priority > log_state.level)
                 return;
-        if (log_state.journal) {
-                char line[LINE_BYTES];
-                size_t bytes = text_line(line, sizeof(line), priority, event, fields, n);
-
-                line[bytes - 1] = '\0';
-                (void)sd_journal_send("PRIORITY=%d", priority, "BATON_EVENT=%s", event, "MESSAGE=%s", strstr(line, "event="), NULL);
-                return;
-        }
         if (log_state.dropped)
                 log_flush();
-        to_stderr(priority, event, fields, n);
+        if (log_state.journal)
+                to_journal(priority, event, fields, n);
+        else
+                to_stderr(priority, event, fields, n);
 }

@@ -283,6 +283,33 @@ def test_another_user_reaches_neither_control_nor_state(served):
     assert served.status()["ready"] is True
 
 
+def test_clients_that_were_killed_while_they_waited_keep_no_connection(served):
+    """While a request waits the server does not look at its connection: nobody would notice, and the limit would fill."""
+    control, agent = served.servers["control"], served.agent_pid()
+    descriptors = open_descriptors(agent) + 1
+    patient = control.connect()  # has said all it has to say, and waits for the answer
+    patient.sendall(b"GET /v1/events?after=1000000&follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+    patient.shutdown(socket.SHUT_WR)
+    for path in (b"/v1/events?after=1000000&follow=1", b"/v1/wait?epoch=1000000&timeout_ms=86400000"):
+        waiting = [control.connect() for _ in range(200)]
+        for s in waiting:
+            s.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+        wait_until(lambda: open_descriptors(agent) >= descriptors + 200, "all of them accepted")
+        for s in waiting:
+            s.close()
+        wait_until(lambda: open_descriptors(agent) <= descriptors + 1, "closed connections")
+        assert control.get("/healthz/ready")[0] == 200
+    patient.setblocking(False)
+    try:
+        while data := patient.recv(65536):
+            assert data.startswith(b"HTTP/1.1 200")
+        ended = True
+    except BlockingIOError:
+        ended = False
+    assert not ended, "who still waits was sent away"
+    patient.close()
+
+
 # ---- the sockets of the protocol -------------------------------------------------------------------------------
 
 

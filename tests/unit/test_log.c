@@ -4,12 +4,18 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "agent/json.h"
+#include "agent/late.h"
 #include "agent/log.h"
 #include "agent/options.h"
 
@@ -146,4 +152,73 @@ Test(log, a_pipe_that_nobody_reads_costs_lines_not_time_and_they_are_counted)
         end(saved);
         cr_expect(strstr(text, "event=log.dropped lines="), "no word of the lost lines");
         cr_expect(strstr(text, "event=after"));
+}
+
+/* ---- the journal ------------------------------------------------------------------------------------ */
+
+static int journal_fd = -1;
+static struct sockaddr_un journal_name = { .sun_family = AF_UNIX };
+static socklen_t journal_len;
+static int sent_to_journal;
+
+int __real_connect(int fd, const struct sockaddr *a, socklen_t n);
+int __wrap_connect(int fd, const struct sockaddr *a, socklen_t n);
+int __wrap_connect(int fd, const struct sockaddr *a, socklen_t n)
+{
+        const struct sockaddr_un *to = (const void *)a;
+
+        if (a->sa_family != AF_UNIX || strcmp(to->sun_path, "/run/systemd/journal/socket") != 0)
+                return __real_connect(fd, a, n);
+        return __real_connect(fd, (const void *)&journal_name, journal_len);
+}
+
+/* Where the real one would wait, this one only counts. */
+static int count_sent(const char *file, const char *line, const char *func, const char *format, ...)
+{
+        (void)file;
+        (void)line;
+        (void)func;
+        (void)format;
+        sent_to_journal++;
+        return 0;
+}
+
+static int begin_journal(void)
+{
+        int saved = dup(STDERR_FILENO);
+        char stream[64];
+        struct stat st;
+
+        cr_assert_eq(pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK), 0);
+        cr_assert(dup2(pipe_fds[1], STDERR_FILENO) >= 0 && fstat(STDERR_FILENO, &st) == 0);
+        (void)snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+        (void)setenv("JOURNAL_STREAM", stream, 1);
+        journal_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        journal_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
+                                  (size_t)snprintf(journal_name.sun_path + 1, 64, "baton_test_log_%d", (int)getpid()));
+        cr_assert_eq(bind(journal_fd, (const void *)&journal_name, journal_len), 0);
+        log_setup(LOG_FORMAT_TEXT, LOG_NOTICE);
+        late.sd_journal_send_with_location_ = count_sent;
+        return saved;
+}
+
+Test(log, a_journal_that_hangs_costs_lines_not_time_and_they_are_counted)
+{
+        int saved = begin_journal(), writer = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        char byte;
+
+        log_event(LOG_NOTICE, "before", F_INT("n", 1));
+        while (sendto(writer, "x", 1, 0, (const void *)&journal_name, journal_len) == 1)
+                ;
+        log_event(LOG_NOTICE, "lost", F_INT("n", 1));
+        log_event(LOG_NOTICE, "lost", F_INT("n", 2));
+        cr_expect_eq(sent_to_journal, 1, "to send would have been to wait");
+        while (recv(journal_fd, &byte, 1, 0) == 1)
+                ;
+        log_event(LOG_NOTICE, "after", F_INT("n", 1));
+        (void)close(writer);
+        (void)close(journal_fd);
+        end(saved);
+        cr_expect_eq(sent_to_journal, 2);
+        cr_expect(strstr(text, "event=log.dropped lines="), "no word of the lost lines: %s", text);
 }
