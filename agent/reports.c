@@ -30,6 +30,19 @@ static const struct epoch *epoch_of(const struct agent *a, uint64_t number)
         return gone;
 }
 
+/* "SEGV"; glibc knows the names since 2.32. */
+static const char *signal_name(int signo)
+{
+#if __GLIBC_PREREQ(2, 32)
+        if (sigabbrev_np(signo))
+                return sigabbrev_np(signo);
+#endif
+        static char digits[12];
+
+        (void)snprintf(digits, sizeof(digits), "%d", signo);
+        return digits;
+}
+
 static const char *why_of(const struct epoch *e, char *buf, size_t size)
 {
         if (!e || e->exit_code == 0)
@@ -37,7 +50,7 @@ static const char *why_of(const struct epoch *e, char *buf, size_t size)
         else if (e->exit_code == CLD_EXITED)
                 (void)snprintf(buf, size, "exit:%d", e->exit_status);
         else
-                (void)snprintf(buf, size, "signal:%s", sigabbrev_np(e->exit_status) ? sigabbrev_np(e->exit_status) : "?");
+                (void)snprintf(buf, size, "signal:%s", signal_name(e->exit_status));
         return buf;
 }
 
