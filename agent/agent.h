@@ -2,9 +2,9 @@
 /*
  * What the files of the agent's shell share: the loop and everything that hangs on it. Private to agent/.
  *
- * The one road: a callback finds its object, names the event and calls agent_feed(); that takes the time once, lets
- * succession_step() decide, stores the new state, and only then performs the effects. What an effect brings at once
- * (a process number, a failure) comes back as a queued event, never by recursion.
+ * The one road: callbacks do nothing but give what happened a name and hand it to agent_feed(). There the clock is read, once,
+ * succession_step() decides, what it decided is stored, and then it is done. What comes of that at once (the number of a
+ * process, a failure) waits in a queue for its own turn.
  */
 #pragma once
 

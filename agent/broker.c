@@ -181,7 +181,7 @@ void proc_reply(struct proc *p, enum owed_kind kind, uint32_t key)
         case OWED_SHUTDOWN_ADMIN:
                 m.type = HR_REPLY_SHUTDOWN_ADMIN;
                 m.start_time_unix_s = (uint64_t)a->unix_start_s;
-                m.enable_reuse_port_default = true; /* or the sockets of the other workers would be stranded */
+                m.enable_reuse_port_default = true; /* or it would ask for worker 0 alone */
                 break;
         case OWED_PASS:
                 m.type = HR_REPLY_PASS;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Ownership by the cleanup attribute: a local that owns something has CLEANUP from its first line. */
+/* Who owns what: CLEANUP() frees a local on every way out of its block, TAKE() hands it on before that. */
 #pragma once
 
 #include <stdlib.h>

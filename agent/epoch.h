@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * PURE. The life of one generation: state + event + now -> state + effects. It knows nothing of the others; who lives
- * beside whom and what comes next is succession.h.
+ * PURE. One generation from its kit to its end, and nothing beside it: who else lives and who comes next is succession.h's.
  */
 #pragma once
 

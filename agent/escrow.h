@@ -2,8 +2,8 @@
 /*
  * PURE. Which listen sockets we may keep, pass on, silence and close.
  *
- * The rule behind all of it: a copy that nobody accepts from is a black hole. So a socket is held because a living
- * proxy has it (seen by a harvest), or for a bounded time because its proxy died and a successor is on the way.
+ * The rule behind all of it: whoever connects to a socket without an acceptor hangs. So there are two reasons to hold one: a
+ * living proxy was seen to have it (by a harvest), or its proxy died, a successor is on the way, and the time for that is bounded.
  * The sockets themselves are the shell's and the keeper's; here they are keys with an inode.
  */
 #pragma once

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Which run directory: --run-dir, $BATON_RUN_DIR, $RUNTIME_DIRECTORY, /run/baton/NAME, $XDG_RUNTIME_DIR/baton/NAME,
- * /tmp/baton-UID/NAME. A server takes the first that it can create and lock; a client the first whose control.sock it may
- * connect to. Used by the agent and by the client verbs.
+ * /tmp/baton-UID/NAME. The agent wants one that it can make and lock; a client verb one where a control.sock answers it.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Points in time. A point is a struct so that it cannot be mixed up with a duration; durations are
- * plain integers with their unit in the name. Nothing here reads a clock: clock.h does.
+ * Points in time are structs and durations are integers whose names end in their unit, so the compiler tells them apart.
+ * Nothing here reads a clock: clock.h does.
  */
 #pragma once
 

@@ -70,7 +70,7 @@ static struct epoch *free_slot(struct succession *s)
         return NULL;
 }
 
-/* A kit has its number from the moment it is made, and is used once. */
+/* Numbers are given to kits, not to launches: one that is thrown away leaves a gap. */
 static void make_kit(struct step *t, uint64_t copy_of)
 {
         struct succession *s = t->s;
