@@ -9,7 +9,7 @@ import time
 import pytest
 from support.client import body_of, refuses
 from support.config import Config, Listener
-from support.envoys import NEWEST, envoy
+from support.envoys import NEWEST, envoy, for_everybody
 from support.instance import QUIET, wait_until
 from support.wrapper import Wrapper
 
@@ -179,7 +179,8 @@ def test_a_config_that_baton_may_not_read_ends_with_2_and_says_so(baton):
     baton.config_path.chmod(0)
     baton.run_dir.mkdir()
     os.chown(baton.run_dir, 65534, 65534)
-    baton.start("--", envoy(NEWEST), "-c", baton.config_path,
+    baton.build = for_everybody(baton.build)
+    baton.start("--", for_everybody(envoy(NEWEST)), "-c", baton.config_path,
                 prefix=["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"])
     assert baton.wait_exit() == 2
     assert "Permission denied" in baton.log() and str(baton.config_path) in baton.log()

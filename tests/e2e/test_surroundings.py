@@ -15,7 +15,7 @@ import time
 import pytest
 from support.client import Client, body_of, in_flight, refuses
 from support.config import Config, Listener
-from support.envoys import NEWEST, envoy
+from support.envoys import NEWEST, envoy, for_everybody
 from support.instance import QUIET, marked_processes, wait_until
 from support.wrapper import Wrapper
 
@@ -147,7 +147,8 @@ def test_as_a_normal_user_it_finds_a_run_directory_and_a_crash_refuses_nobody(ba
     home = pathlib.Path(f"/tmp/baton-{NOBODY.pw_uid}")
     baton.run_dir = home / f"t{os.getpid()}"
     Config([listener]).write(baton.config_path)
-    command = [*AS_NOBODY, *baton.command("run", "--name", baton.run_dir.name, "--stable", "0", "--", envoy(NEWEST), "-c", baton.config_path, *QUIET)]
+    baton.build = for_everybody(baton.build)
+    command = [*AS_NOBODY, *baton.command("run", "--name", baton.run_dir.name, "--stable", "0", "--", for_everybody(envoy(NEWEST)), "-c", baton.config_path, *QUIET)]
     baton.process = subprocess.Popen(command, env=baton.environment({"XDG_RUNTIME_DIR": ""}), stdin=subprocess.DEVNULL,
                                      stdout=baton._log, stderr=baton._log, cwd="/")
     try:
@@ -178,6 +179,7 @@ def test_a_run_directory_of_somebody_else_in_tmp_is_not_used(baton):
     trap.chmod(0o777)
     try:
         Config().write(baton.config_path)
+        baton.build = for_everybody(baton.build)
         command = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups",
                    *baton.command("run", "--", envoy(NEWEST), "-c", baton.config_path)]
         done = subprocess.run(command, env=baton.environment({"XDG_RUNTIME_DIR": ""}), capture_output=True, text=True, timeout=30, cwd="/")
@@ -210,8 +212,9 @@ def by_name(baton, name, listener, tmp):
     """Started with --name alone; the search order leads to `tmp`."""
     Config([listener]).write(baton.config_path)
     baton.run_dir = tmp / "baton" / name
+    baton.build = for_everybody(baton.build)
     baton.process = subprocess.Popen(
-        [*AS_NOBODY, *baton.command("run", "--name", name, "--", envoy(NEWEST), "-c", baton.config_path, *QUIET)],
+        [*AS_NOBODY, *baton.command("run", "--name", name, "--", for_everybody(envoy(NEWEST)), "-c", baton.config_path, *QUIET)],
         env=baton.environment({"XDG_RUNTIME_DIR": str(tmp)}), stdin=subprocess.DEVNULL, stdout=baton._log, stderr=baton._log, cwd="/")
     baton.wait_event("epoch.accepted")
 

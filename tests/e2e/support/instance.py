@@ -15,7 +15,7 @@ import time
 import uuid
 
 from .config import Config
-from .envoys import NEWEST, ROOT, envoy
+from .envoys import NEWEST, ROOT, envoy, for_everybody
 
 MARK = "BATON_TEST_MARK"
 SHM = pathlib.Path("/dev/shm")
@@ -106,7 +106,7 @@ class Baton:
         log = f"log_path={self.sanitizer_dir}/report"
         env["ASAN_OPTIONS"] = f"{log}:abort_on_error=0:detect_leaks=1:handle_abort=1"
         env["UBSAN_OPTIONS"] = f"{log}:print_stacktrace=1"
-        env["LSAN_OPTIONS"] = f"suppressions={ROOT}/tests/support/lsan.supp:print_suppressions=0"
+        env["LSAN_OPTIONS"] = f"suppressions={for_everybody(ROOT / 'tests/support/lsan.supp')}:print_suppressions=0"
         env.update(extra or {})
         return env
 
