@@ -128,6 +128,7 @@ static void not_accepting(const struct effect *fx, const char *event)
                   F_STR("then", "baton goes on waiting; what connects is kept in the accept queue"));
 }
 
+/* Longer than most: one case a report, and each says with its own fields what a user needs. */
 void report(struct agent *a, const struct effect *fx)
 {
         enum report_kind kind = (enum report_kind)fx->value;
