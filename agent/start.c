@@ -116,6 +116,7 @@ static void use_options(struct agent *a)
                 .environment = environ,
                 .drain_time_s = a->args.drain_time_s >= 0 && !o->drain_time_given ? a->args.drain_time_s : o->drain_time_ms / 1000,
                 .protocol = o->handover == HANDOVER_ENVOY,
+                .expand = o->expand_env,
                 .nofile_soft = a->keeper.nofile_soft,
                 .nofile_hard = a->keeper.nofile_hard,
         };
