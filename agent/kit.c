@@ -17,6 +17,7 @@
 #include "agent/bootstrap.h"
 #include "agent/cleanup.h"
 #include "agent/effects.h"
+#include "agent/expand.h"
 #include "agent/launch.h"
 
 enum { FILE_BYTES_MAX = 64 * 1024 * 1024, BASE_ID_TRIES = 100 };
@@ -209,16 +210,44 @@ void kit_sweep(const char *run_dir, bool (*known)(void *userdata, uint64_t epoch
 
 /* ---- what comes ------------------------------------------------------------------------------------- */
 
-static int write_snapshot(const char *source, const char *path, char *reterr, size_t reterr_size)
+int kit_read_config(const char *path, char *const *environment, char **ret_text, size_t *ret_bytes, char *reterr, size_t reterr_size)
+{
+        CLEANUP(free_ptr) char *text = NULL;
+        struct expand_error e;
+        size_t n;
+        int r = kit_read_file(path, &text, &n);
+
+        if (r < 0) {
+                (void)snprintf(reterr, reterr_size, "cannot read config %s: %s", path, strerror(-r));
+                return KIT_E_CONFIG;
+        }
+        if (!environment) {
+                *ret_text = TAKE(text);
+                *ret_bytes = n;
+                return 0;
+        }
+        r = expand_env(text, n, environment, ret_text, ret_bytes, &e);
+        if (r > 0)
+                (void)snprintf(reterr, reterr_size, "%s:%u: %s", path, e.line, e.text);
+        return r > 0 ? KIT_E_CONFIG : r;
+}
+
+int kit_read_content(const struct kit_maker *m, char **ret_text, size_t *ret_bytes)
+{
+        char words[1];
+
+        return kit_read_config(m->args->config_path, m->expand ? m->environment : NULL, ret_text, ret_bytes, words, sizeof(words));
+}
+
+/* @environment: NULL unless variables are to be replaced: a copy of a snapshot is not expanded again */
+static int write_snapshot(const char *source, char *const *environment, const char *path, char *reterr, size_t reterr_size)
 {
         CLEANUP(free_ptr) char *text = NULL;
         size_t n;
-        int r = kit_read_file(source, &text, &n);
+        int r = kit_read_config(source, environment, &text, &n, reterr, reterr_size);
 
-        if (r < 0) {
-                (void)snprintf(reterr, reterr_size, "cannot read config %s: %s", source, strerror(-r));
-                return KIT_E_CONFIG;
-        }
+        if (r != 0)
+                return r;
         r = write_new_file(path, 0440, text, n);
         if (r < 0)
                 (void)snprintf(reterr, reterr_size, "cannot write snapshot %s: %s", path, strerror(-r));
@@ -232,7 +261,7 @@ static int copy_snapshot(const char *source, const char *path, char *reterr, siz
         if (link(source, path) == 0)
                 return 0;
         if (errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK)
-                return write_snapshot(source, path, reterr, reterr_size);
+                return write_snapshot(source, NULL, path, reterr, reterr_size);
         (void)snprintf(reterr, reterr_size, "cannot link snapshot %s to %s: %s", source, path, strerror(errno));
         return -errno;
 }
@@ -243,7 +272,7 @@ static int make_snapshot(const struct kit_maker *m, uint64_t epoch, uint64_t cop
         int r = kit_snapshot_path(m, epoch, path, sizeof(path));
 
         if (r == 0 && copy_of == CONTENT_DISK)
-                return write_snapshot(m->args->config_path, path, reterr, reterr_size);
+                return write_snapshot(m->args->config_path, m->expand ? m->environment : NULL, path, reterr, reterr_size);
         if (r == 0)
                 r = kit_snapshot_path(m, copy_of, source, sizeof(source));
         return r < 0 ? r : copy_snapshot(source, path, reterr, reterr_size);

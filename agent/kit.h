@@ -24,6 +24,7 @@ struct kit_maker {
         const char *run_dir;
         int64_t drain_time_s;
         bool protocol;                  /* --handover envoy; else a kit is a launch record and nothing else */
+        bool expand;                    /* --expand-env: variables in the config become values when it is read from disk */
         const struct proxy_args *args;  /* of the proxy's command line */
         char *const *environment;       /* what the proxy gets */
         uint64_t nofile_soft, nofile_hard;
@@ -46,7 +47,7 @@ struct kit {
  * @ret:      the caller owns the descriptors
  * @reterr:   on failure: what failed on which file, for people
  *
- * Return: 0; KIT_E_CONFIG: the config on disk cannot be read; -errno.
+ * Return: 0; KIT_E_CONFIG: the config on disk cannot be read or expanded; -errno.
  */
 enum { KIT_E_CONFIG = 1 };
 int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool udp, const char *binary, struct kit *ret,
@@ -72,3 +73,15 @@ int kit_admin_path(const char *run_dir, uint64_t epoch, char *ret, size_t size);
 
 /** kit_read_file() - a whole file, NUL-terminated, at most 64 MB; the caller frees it. Return: 0; -errno */
 int kit_read_file(const char *path, char **ret_text, size_t *ret_bytes);
+
+/**
+ * kit_read_config() - the config as a snapshot would have it
+ * @environment:  where the variables of --expand-env come from; NULL: bytes unchanged
+ * @reterr:       for KIT_E_CONFIG: what is wrong, in which file and line
+ *
+ * Return: 0: the caller frees @ret_text; KIT_E_CONFIG; -ENOMEM.
+ */
+int kit_read_config(const char *path, char *const *environment, char **ret_text, size_t *ret_bytes, char *reterr, size_t reterr_size);
+
+/** kit_read_content() - the same of the config on disk, without words: to compare it with a snapshot. Return: as above */
+int kit_read_content(const struct kit_maker *m, char **ret_text, size_t *ret_bytes);

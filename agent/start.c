@@ -116,6 +116,7 @@ static void use_options(struct agent *a)
                 .environment = environ,
                 .drain_time_s = a->args.drain_time_s >= 0 && !o->drain_time_given ? a->args.drain_time_s : o->drain_time_ms / 1000,
                 .protocol = o->handover == HANDOVER_ENVOY,
+                .expand = o->expand_env,
                 .nofile_soft = a->keeper.nofile_soft,
                 .nofile_hard = a->keeper.nofile_hard,
         };
@@ -269,11 +270,11 @@ void start_clean(struct agent *a)
 
 /* ---- main ------------------------------------------------------------------------------------------- */
 
-static int on_command(void *userdata, enum control_command c, const struct control_args *args, char *detail, size_t n)
+static int on_command(void *userdata, enum control_command c, const struct control_order *o, char *detail, size_t n)
 {
         struct agent *a = userdata;
 
-        (void)args;
+        (void)o;
         switch (c) {
         case CONTROL_STOP:
                 (void)keeper_link_stop(a->link); /* it counts, and tells us as of any other stop */
@@ -292,11 +293,19 @@ static int on_command(void *userdata, enum control_command c, const struct contr
         return CONTROL_NOT_IN_THIS_VERSION;
 }
 
+static enum control_ticket on_ticket(void *userdata, uint64_t id, struct json_writer *w)
+{
+        (void)userdata;
+        (void)id;
+        (void)w;
+        return CONTROL_TICKET_UNKNOWN;
+}
+
 static void serve_control(struct agent *a, struct inventory *inv)
 {
         struct control_ops ops = {
                 .ud = a, .status = status_write, .sampling = status_sampling, .ready = status_ready, .live = status_live, .command = on_command,
-                .metrics = status_metrics,
+                .ticket = on_ticket, .metrics = status_metrics,
         };
         int r = control_new(a->loop, &ops, &a->control);
 

@@ -246,13 +246,13 @@ static bool same_file(const struct file_id *a, const struct stat *b)
                a->changed.tv_sec == b->st_mtim.tv_sec && a->changed.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-static bool differs(const char *path, const char *other)
+static bool differs(const struct kit_maker *kits, const char *snapshot)
 {
         CLEANUP(free_ptr) char *a = NULL;
         CLEANUP(free_ptr) char *b = NULL;
         size_t n, m;
 
-        if (kit_read_file(path, &a, &n) < 0 || kit_read_file(other, &b, &m) < 0)
+        if (kit_read_content(kits, &a, &n) != 0 || kit_read_file(snapshot, &b, &m) < 0)
                 return false; /* being replaced, or gone: nothing is known to be different */
         return n != m || memcmp(a, b, n) != 0;
 }
@@ -274,7 +274,7 @@ static bool config_is_stale(const struct agent *a)
                 return last.stale;
         if (kit_snapshot_path(&a->kits, a->s.served, snapshot, sizeof(snapshot)) < 0)
                 return false;
-        last.stale = differs(a->args.config_path, snapshot);
+        last.stale = differs(&a->kits, snapshot);
         last.file = (struct file_id){ st.st_dev, st.st_ino, st.st_size, st.st_mtim };
         last.epoch = a->s.served;
         last.known = true;

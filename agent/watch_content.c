@@ -14,7 +14,7 @@ static void check(struct agent *a)
         CLEANUP(free_ptr) char *text = NULL;
         size_t n = 0;
 
-        if (kit_read_file(a->args.config_path, &text, &n) < 0 || n == 0)
+        if (kit_read_content(&a->kits, &text, &n) != 0 || n == 0)
                 return; /* being replaced: the next look sees it */
         if (a->content_baseline && a->content_baseline_bytes == n && memcmp(a->content_baseline, text, n) == 0)
                 return;
@@ -61,7 +61,7 @@ void watch_content(struct agent *a, uint64_t epoch, enum content_watch how)
                 a->content_baseline_bytes = 0;
                 a->content_served = a->s.served;
                 if (how == WATCH_SINCE_NOW)
-                        (void)kit_read_file(a->args.config_path, &a->content_baseline, &a->content_baseline_bytes);
+                        (void)kit_read_content(&a->kits, &a->content_baseline, &a->content_baseline_bytes);
                 else if (kit_snapshot_path(&a->kits, epoch, path, sizeof(path)) == 0)
                         (void)kit_read_file(path, &a->content_baseline, &a->content_baseline_bytes);
         }
