@@ -472,6 +472,8 @@ static void on_keeper(struct ev_loop *loop, ev_io *w, int revents)
                         agent_exited(a, &e.job);
                 else if (e.type == WIRE_SIGNAL)
                         on_user_signal(a, &e.signal);
+                else if (e.type == WIRE_SELF_ENDED)
+                        self_told(a, e.text);
         }
         if (r < 0)
                 keeper_is_gone(a, r);

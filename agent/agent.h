@@ -20,6 +20,7 @@
 #include "agent/kit.h"
 #include "agent/options.h"
 #include "agent/proxy_args.h"
+#include "agent/self.h"
 #include "agent/state.h"
 #include "agent/succession.h"
 #include "hotrestart/hotrestart.h"
@@ -65,6 +66,7 @@ struct agent {
         struct state_file *state;
         struct admin *admin;
         struct control *control;
+        struct self self;
         struct succession_limits limits;
         struct succession s;
         struct proc procs[GENERATIONS_MAX];

@@ -206,12 +206,22 @@ static void read_struct(const struct keeper_link *l, const struct message *m, vo
         memcpy(ret, l->payload, n);
 }
 
+/* A refusal without a reason is one all the same. */
+static void note_text(const struct keeper_link *l, const struct message *m, struct keeper_event *e)
+{
+        read_struct(l, m, e->text, sizeof(e->text) - 1);
+        if (m->head.value != 0 && !*e->text)
+                memcpy(e->text, "unknown", sizeof("unknown"));
+}
+
 /* What comes unasked. Anything else is an answer that nobody waits for any more. */
 static int note_event(struct keeper_link *l, const struct message *m)
 {
         struct keeper_event e = { .type = (enum wire_type)m->head.type };
 
-        if (m->head.type == WIRE_EXITED)
+        if (m->head.type == WIRE_SELF_ENDED)
+                note_text(l, m, &e);
+        else if (m->head.type == WIRE_EXITED)
                 read_struct(l, m, &e.job, sizeof(e.job));
         else if (m->head.type == WIRE_SIGNAL)
                 read_struct(l, m, &e.signal, sizeof(e.signal));
@@ -485,6 +495,14 @@ int keeper_link_notify(struct keeper_link *l, const char *text)
         if (n > WIRE_MESSAGE_BYTES - sizeof(q.head))
                 return -E2BIG;
         request_add(&q, text, n);
+        return call_plain(l, &q);
+}
+
+int keeper_link_self(struct keeper_link *l, const char *path)
+{
+        struct request q = request_new(WIRE_SELF);
+
+        request_add(&q, path, strlen(path));
         return call_plain(l, &q);
 }
 

@@ -20,6 +20,7 @@
 #include "agent/events.h"
 #include "agent/image.h"
 #include "agent/instance.h"
+#include "agent/keeper/trial.h"
 #include "agent/log.h"
 #include "agent/plain.h"
 #include "agent/reports.h"
@@ -274,7 +275,6 @@ static int on_command(void *userdata, enum control_command c, const struct contr
 {
         struct agent *a = userdata;
 
-        (void)o;
         switch (c) {
         case CONTROL_STOP:
                 (void)keeper_link_stop(a->link); /* it counts, and tells us as of any other stop */
@@ -284,6 +284,9 @@ static int on_command(void *userdata, enum control_command c, const struct contr
                 agent_feed(a, &(struct succession_input){ .event = ON_UNREADY, .value = c == CONTROL_DRAIN });
                 return 0;
         case CONTROL_UPGRADE:
+                if (args->n > 0 && memmem(args->body, args->n, "\"self\":true", 11))
+                        return self_upgrade(a, NULL, NULL, NULL, detail, n) == 0 ? 0 : CONTROL_NOT_IN_THIS_VERSION;
+                break;
         case CONTROL_ROLLBACK:
         case CONTROL_PAUSE:
         case CONTROL_RESUME:
@@ -329,10 +332,11 @@ static bool nothing_stored(struct agent *a)
 static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
 {
         bool first = inv->options_fd < 0;
+        int r = first ? -EPROTO : options_map(inv->options_fd, &a->options);
 
-        if (first)
+        if (r == -EPROTO) /* none yet, or those of a version before this one: its words and environment are still here */
                 parse_options(a, argc, argv);
-        else if (options_map(inv->options_fd, &a->options) != 0)
+        else if (r != 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "cannot read the options that the keeper holds");
         read_proxy_args(a);
         if (first || inv->lock_fd < 0)
@@ -349,6 +353,7 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
         if (state_open(inv->state_fd, STATE_BYTES_MAX, &a->state) < 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "cannot map the state file");
         first = first || (a->alone && nothing_stored(a));
+        self_report(a);
         open_statuses(a, inv);
         open_control(a, inv);
         agent_watch(a);
@@ -372,6 +377,8 @@ int main(int argc, char **argv)
         struct inventory *inv;
         int r;
 
+        if (argc > 1 && strcmp(argv[1], TRIAL_WORD) == 0)
+                return self_try(argc - 1, argv + 1);
         (void)signal(SIGPIPE, SIG_IGN);
         a.loop = ev_loop_new(EVFLAG_AUTO);
         a.unix_start_s = time(NULL);

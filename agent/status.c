@@ -212,6 +212,7 @@ static void write_people(struct agent *a, struct json_writer *w)
 
         json_key(w, "keeper"), json_begin_object(w);
         json_key(w, "pid"), json_int_value(w, a->keeper.keeper_pid);
+        json_key(w, "replaced"), json_uint_value(w, a->keeper.replaced);
         json_end_object(w);
         json_key(w, "agent"), json_begin_object(w);
         json_key(w, "pid"), json_int_value(w, getpid());

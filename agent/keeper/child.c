@@ -97,6 +97,34 @@ _Noreturn void child_agent(const struct keeper *k, int wire_fd)
         _exit(127);
 }
 
+/*
+ * A version that is tried gets copies of what it has to understand and nothing else. It is killed by its process group,
+ * so it must not outlive us in another way either.
+ */
+_Noreturn void child_try(const struct keeper *k, int pinned_fd, int image_fd, int verdict_fd)
+{
+        int given[TRIAL_FDS_END] = { [TRIAL_IMAGE_FD] = image_fd, [TRIAL_VERDICT_FD] = verdict_fd,
+                                     [TRIAL_OPTIONS_FD] = table_fd(&k->table, "options"), [TRIAL_STATE_FD] = -1 };
+        int pinned = fcntl(pinned_fd, F_DUPFD_CLOEXEC, TRIAL_FDS_END);
+        int state = table_fd(&k->table, "state");
+        char name[64];
+
+        leave_the_keeper(k);
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != k->pid)
+                _exit(127);
+        (void)snprintf(name, sizeof(name), "/proc/self/fd/%d", state);
+        if (state >= 0)
+                given[TRIAL_STATE_FD] = open(name, O_RDONLY | O_CLOEXEC); /* the keeper's own may be written to */
+        for (int fd = TRIAL_IMAGE_FD; fd < TRIAL_FDS_END; fd++)
+                given[fd] = given[fd] < 0 ? -1 : fcntl(given[fd], F_DUPFD_CLOEXEC, TRIAL_FDS_END);
+        for (int fd = TRIAL_IMAGE_FD; fd < TRIAL_FDS_END; fd++)
+                if (given[fd] < 0 || dup2(given[fd], fd) < 0)
+                        (void)close(fd);
+        unblock_signals();
+        k->errors[TRY_ERROR] = (uint32_t)-exec_pinned(k->self.path, pinned, k->self_argv, environ);
+        _exit(127);
+}
+
 /* An unsealed record could shrink or change under our eyes. */
 static int map_record(int fd, struct launch_view *ret)
 {

@@ -58,13 +58,13 @@ int job_launch(struct keeper *k, uint64_t number, const char *record_name, uint3
         i = find_room(k);
         if (i == JOBS_MAX)
                 return -ENOSPC;
-        k->errors[i] = 0;
+        k->errors[JOB_ERRORS + i] = 0;
         launched = keeper_now();
         pid = fork();
         if (pid < 0)
                 return -errno;
         if (pid == 0)
-                child_job(k, record_fd, &k->errors[i]);
+                child_job(k, record_fd, &k->errors[JOB_ERRORS + i]);
         pidfd = (int)syscall(SYS_pidfd_open, pid, 0); /* close-on-exec by birth */
         if (pidfd < 0)
                 return give_up(pid);
@@ -101,7 +101,7 @@ bool job_reaped(struct keeper *k, pid_t pid, int code, int status)
                 j->pidfd = -1;
                 j->record.code = code;
                 j->record.status = status;
-                j->record.error = k->errors[i];
+                j->record.error = k->errors[JOB_ERRORS + i];
                 j->record.exited_ns = keeper_now().ns;
                 j->tell = true;
                 return true;

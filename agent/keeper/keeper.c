@@ -4,7 +4,7 @@
  * keeps an agent alive that decides everything else. It parses nothing from outside, allocates nothing once it
  * runs, and has one thread: what cannot fail here need not be recovered from.
  */
-#include "agent/keeper/keeper.h"
+#include "agent/keeper/self.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,6 +23,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "agent/keeper/keeper_image.h"
 
 static const int taken_signals[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGCHLD };
 static const int ignored_signals[] = SIGNALS_IGNORED;
@@ -52,13 +54,13 @@ static int fill_standard_fds(struct keeper *k)
 }
 
 /* Whatever else was inherited is nobody's business but ours; close_range() knows the flag since Linux 5.11. */
-static void keep_fds_to_ourselves(uint64_t nofile_soft)
+void keeper_shut_fds(uint64_t nofile)
 {
         const unsigned close_range_cloexec = 1U << 2;
 
         if (syscall(SYS_close_range, 3U, ~0U, close_range_cloexec) == 0)
                 return;
-        for (int fd = 3; fd < 65536 && (uint64_t)fd < nofile_soft; fd++)
+        for (int fd = 3; fd < 65536 && (uint64_t)fd < nofile; fd++)
                 (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
@@ -168,10 +170,17 @@ static void clean_environment(void)
                 (void)unsetenv(ours[i]);
 }
 
+/* In a file, so that what a child writes into it is found even if the keeper was replaced since its fork. */
 static int share_errors(struct keeper *k)
 {
-        void *p = mmap(NULL, (JOBS_MAX + 1) * sizeof(*k->errors), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        size_t bytes = ERRORS * sizeof(*k->errors);
+        void *p;
 
+        if (k->errors_fd < 0)
+                k->errors_fd = memfd_create("baton-errors", MFD_CLOEXEC);
+        if (k->errors_fd < 0 || ftruncate(k->errors_fd, (off_t)bytes) < 0)
+                return -errno;
+        p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, k->errors_fd, 0);
         if (p == MAP_FAILED)
                 return -errno;
         k->errors = p;
@@ -186,6 +195,7 @@ static int start(struct keeper *k, const char **ret_step)
         k->pid = getpid();
         k->started = keeper_now();
         k->talk.fd = -1;
+        k->errors_fd = -1;
         k->talk.retry_at = MONO_NEVER;
         k->stop.timeout_ms = STOP_TIMEOUT_MS;
         k->stop.deadline = MONO_NEVER;
@@ -194,7 +204,7 @@ static int start(struct keeper *k, const char **ret_step)
         k->agent.idle_since = k->started;
         k->flags = has_terminal() ? WIRE_TERMINAL : 0;
         raise_nofile(k);
-        keep_fds_to_ourselves(k->nofile_soft);
+        keeper_shut_fds(k->nofile_soft);
         take_listen_fds(k);
         *ret_step = "open /dev/null";
         r = fill_standard_fds(k);
@@ -223,13 +233,14 @@ static void reap(struct keeper *k)
 {
         siginfo_t si;
 
+        self_sweep(k);
         for (;;) {
                 si.si_pid = 0;
                 if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG) < 0 || si.si_pid == 0)
                         return;
                 if (si.si_pid == k->agent.pid)
                         agent_died(k, si.si_code, si.si_status);
-                else
+                else if (!self_reaped(k, si.si_pid, si.si_code, si.si_status))
                         (void)job_reaped(k, si.si_pid, si.si_code, si.si_status); /* false: an orphan of somebody */
         }
 }
@@ -265,7 +276,7 @@ static void read_signals(struct keeper *k)
 
 static int wait_ms(const struct keeper *k)
 {
-        struct mono due = mono_min(mono_min(agent_deadline(k), stop_deadline(k)), k->talk.retry_at);
+        struct mono due = mono_min(mono_min(agent_deadline(k), stop_deadline(k)), mono_min(self_deadline(k), k->talk.retry_at));
         int64_t ms;
 
         if (mono_is_never(due))
@@ -296,26 +307,117 @@ static void serve(struct keeper *k)
         now = keeper_now();
         agent_tick(k, now);
         stop_tick(k, now);
+        self_tick(k, now);
         talk_flush(k);
 }
 
-int keeper_run(const char *agent_path, char **agent_argv)
+/* Room for how we execute ourselves: our name, "run", a word that changes, what the user gave, NULL. */
+static int take_words(struct keeper *k, const struct keeper_words *w)
+{
+        static char run[] = "run";
+        size_t n = 0;
+        char **argv;
+
+        while (w->agent_argv[n])
+                n++;
+        argv = mmap(NULL, (n + 3) * sizeof(*argv), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (argv == MAP_FAILED)
+                return -errno;
+        argv[0] = w->argv0;
+        argv[1] = run;
+        memcpy(argv + 3, w->agent_argv + 1, (n - 1) * sizeof(*argv));
+        k->self_argv = argv;
+        k->agent_argv = w->agent_argv;
+        k->path = w->path;
+        return 0;
+}
+
+static int run(struct keeper *k)
+{
+        while (!stop_is_over(k))
+                serve(k);
+        return k->stop.status;
+}
+
+int keeper_run(const struct keeper_words *w)
 {
         struct keeper *k = &keeper;
         const char *step = "";
         int r = start(k, &step);
 
+        if (r == 0) {
+                step = "keep the arguments";
+                r = take_words(k, w);
+        }
         if (r < 0) {
                 say("keeper.not-started", "step=\"%s\" error=\"%s\"", step, strerror(-r));
                 return 1;
         }
-        k->agent_argv = agent_argv;
-        r = agent_open(k, agent_path);
+        r = agent_open(k, w->agent_path);
         if (r < 0) {
-                say("keeper.not-started", "step=\"open the agent\" path=%s error=\"%s\"", agent_path, strerror(-r));
+                say("keeper.not-started", "step=\"open the agent\" path=%s error=\"%s\"", w->agent_path, strerror(-r));
                 return 1;
         }
-        while (!stop_is_over(k))
-                serve(k);
-        return k->stop.status;
+        return run(k);
+}
+
+/* ---- in the place of another version ------------------------------------------------------------------ */
+
+static int read_image(struct keeper *k, int image_fd)
+{
+        const void *bytes;
+        size_t n;
+        int r = self_map(image_fd, &bytes, &n);
+
+        if (r < 0)
+                return r;
+        r = keeper_image_read(bytes, n, k);
+        (void)munmap((void *)bytes, n);
+        return r == KEEPER_IMAGE_E_NEWER ? -EPROTONOSUPPORT : r;
+}
+
+/*
+ * The agent of before is told that it is over, answers whoever asked for it, and goes. What it does until then it
+ * does with us: its wire is as it was.
+ */
+static void dismiss_agent(struct keeper *k)
+{
+        struct agent_process *a = &k->agent;
+        struct mono now = keeper_now();
+
+        a->heir = true;
+        if (a->pid == 0) {
+                a->start_at = now;
+                return;
+        }
+        a->leaving = true;
+        k->self.tell = true;
+        a->kill_at = a->working && k->talk.listed ? mono_after_ms(now, GRACE_MS) : now;
+}
+
+/* Proxies live: an error ends us only if nothing could go on at all. */
+int keeper_take_over(const struct keeper_words *w, int image_fd)
+{
+        struct keeper *k = &keeper;
+        int r = read_image(k, image_fd);
+
+        if (r == 0 && k->pid != getpid())
+                r = -ESRCH;
+        if (r == 0) {
+                (void)close(image_fd);
+                keeper_shut_fds(k->nofile_hard);
+                r = share_errors(k);
+        }
+        if (r == 0)
+                r = take_words(k, w);
+        if (r < 0) {
+                say("keeper.not-started", "step=\"take over from the version before\" error=\"%s\"", strerror(-r));
+                return 1;
+        }
+        k->replaced++;
+        r = agent_open(k, w->agent_path);
+        if (r < 0)
+                say("keeper.agent-not-started", "step=open path=%s error=\"%s\"", w->agent_path, strerror(-r));
+        dismiss_agent(k);
+        return run(k);
 }

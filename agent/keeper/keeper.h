@@ -9,18 +9,22 @@
  *   jobs.c       the proxies and helper runs: fork, exit records
  *   child.c      what happens between fork and exec
  *   stop.c       the ways in which it all ends
+ *   self.c       the next version of this program in its place; try.c is what that one does while it is tried
+ *   keeper_image.c  what one version hands to the next
  *   say.c        one line on stderr when the keeper itself is in trouble
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <limits.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/un.h>
 
 #include "agent/keeper/table.h"
+#include "agent/keeper/trial.h"
 #include "agent/keeper/wire.h"
 #include "agent/mono.h"
 
@@ -37,7 +41,10 @@ enum {
         OVERDUE_STOP_MS = 5000,   /* and so long beyond the stop timeout for one that does */
         LAST_WAIT_MS = 5000,      /* after SIGKILL */
         STOP_TIMEOUT_MS = 25000,  /* until the agent has named one */
-        AGENT_ERROR = JOBS_MAX,   /* its place among the errors */
+        AGENT_ERROR = 0,          /* its place among the errors */
+        TRY_ERROR = 1,
+        JOB_ERRORS = 2,           /* from here on those of the jobs */
+        ERRORS = JOB_ERRORS + JOBS_MAX,
         JOB_FD_BASE = 3 + LAUNCH_LISTEN_MAX,
 };
 
@@ -64,6 +71,19 @@ struct agent_process {
         struct mono start_at; /* the next one; MONO_NEVER while one lives */
         struct mono kill_at;
         struct mono warned;   /* the heartbeat was missed; MONO_NEVER */
+        bool leaving;         /* of the version before this keeper: it has been told to go */
+        bool heir;            /* none has worked since then */
+};
+
+struct self {
+        pid_t pid;            /* of the try; 0: none. It leads a process group */
+        int verdict_fd;       /* valid while there is a try */
+        bool late, passed;    /* it was killed for its slowness; it is good, and waits until nothing is owed to the agent */
+        struct mono deadline;
+        struct { uint64_t dev, ino, size; int64_t changed_ns; } file; /* what was tried */
+        char path[PATH_MAX];
+        bool tell;            /* WIRE_SELF_ENDED is owed */
+        char refusal[WIRE_SELF_TEXT_BYTES]; /* what it says; "": all went well */
 };
 
 struct talk {
@@ -102,23 +122,39 @@ struct keeper {
         uint32_t inherited;
         bool launched;        /* ever */
         int null_fd, signal_fd, heartbeat_fd;
+        int errors_fd;
         int agent_fd;         /* O_PATH; -1 */
         const char *agent_path;
         char **agent_argv;
+        const char *path;     /* of this program */
+        char **self_argv;     /* how it is executed again: the third word is free */
+        uint32_t replaced;
+        char version[VERSION_BYTES]; /* of the keeper before the last replacement, or "" */
         int notify_fd;
         struct sockaddr_un notify;
         socklen_t notify_len;
         bool said_ready;
-        uint32_t *errors;     /* shared with the children: errno of what failed before exec; JOBS_MAX + 1 of them */
+        uint32_t *errors;     /* shared with the children, in errors_fd: errno of what failed before exec; ERRORS of them */
         struct agent_process agent;
         struct talk talk;
         struct stop stop;
+        struct self self;
         struct jobs jobs;
         struct table table;
 };
 
-/* keeper.c */
-int keeper_run(const char *agent_path, char **agent_argv); /* returns the exit status */
+/* Where it was started from, and with what. */
+struct keeper_words {
+        const char *path;       /* of this program, absolute */
+        const char *agent_path; /* absolute */
+        char *argv0;
+        char **agent_argv;      /* begins with the name of the agent */
+};
+
+/* keeper.c: both return the exit status */
+int keeper_run(const struct keeper_words *w);
+int keeper_take_over(const struct keeper_words *w, int image_fd); /* from the version before, whose process this is */
+void keeper_shut_fds(uint64_t nofile); /* close-on-exec for all above standard error */
 struct mono keeper_now(void);
 
 /* supervise.c */
@@ -148,6 +184,7 @@ void jobs_signal(struct keeper *k, int signo);
 
 /* child.c */
 _Noreturn void child_agent(const struct keeper *k, int wire_fd);
+_Noreturn void child_try(const struct keeper *k, int pinned_fd, int image_fd, int verdict_fd);
 _Noreturn void child_job(const struct keeper *k, int record_fd, uint32_t *ret_error);
 
 /* stop.c */

@@ -4,8 +4,11 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int program_path(const char *name, char *ret_path, size_t size)
@@ -31,4 +34,35 @@ int program_path(const char *name, char *ret_path, size_t size)
                         return 0;
         }
         return -ENOENT;
+}
+
+static bool is_this(const char *path)
+{
+        struct stat there, ours;
+
+        return stat(path, &there) == 0 && stat("/proc/self/exe", &ours) == 0 && there.st_dev == ours.st_dev &&
+               there.st_ino == ours.st_ino;
+}
+
+/* Whoever was executed by descriptor, or by an interpreter, has no path but the resolved one. */
+int program_self(char *ret_path, size_t size)
+{
+        const char *given = (const char *)getauxval(AT_EXECFN);
+        char folder[PATH_MAX];
+        ssize_t n;
+        int m = -1;
+
+        if (given && *given == '/')
+                m = snprintf(ret_path, size, "%s", given);
+        else if (given && getcwd(folder, sizeof(folder)))
+                m = snprintf(ret_path, size, "%s/%s", folder, given);
+        if (m > 0 && (size_t)m < size && is_this(ret_path))
+                return 0;
+        n = readlink("/proc/self/exe", ret_path, size);
+        if (n < 0)
+                return -errno;
+        if ((size_t)n == size)
+                return -ENAMETOOLONG;
+        ret_path[n] = 0;
+        return 0;
 }

@@ -14,3 +14,12 @@
  * Return: 0 and an absolute path; -ENOENT if it is in neither place; another -errno.
  */
 int program_path(const char *name, char *ret_path, size_t size);
+
+/**
+ * program_self() - where this program was found when it was executed
+ *
+ * Symbolic links are not resolved: what they lead to after a package upgrade is the next version.
+ *
+ * Return: 0 and an absolute path; -ENAMETOOLONG; another -errno.
+ */
+int program_self(char *ret_path, size_t size);

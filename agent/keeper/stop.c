@@ -104,7 +104,7 @@ bool stop_is_over(const struct keeper *k)
 {
         if (k->stop.phase == KEEPER_RUNS)
                 return false;
-        if (jobs_alive(k) == 0 && k->agent.pid == 0)
+        if (jobs_alive(k) == 0 && k->agent.pid == 0 && k->self.pid == 0)
                 return true;
         return k->stop.phase == KEEPER_KILLS && !mono_before(keeper_now(), k->stop.deadline);
 }

@@ -99,6 +99,8 @@ void agent_working(struct keeper *k)
         k->agent.working = true;
         k->agent.ever_worked = true;
         k->agent.quick = 0;
+        if (!k->agent.leaving)
+                k->agent.heir = false;
 }
 
 void agent_lost(struct keeper *k)
@@ -119,6 +121,20 @@ static bool never_began(const struct keeper *k, int code, int status)
         if (k->agent.starts > 1 || k->agent.ever_worked || k->launched || code != CLD_EXITED)
                 return false;
         return status == 0 || status == USAGE || k->errors[AGENT_ERROR] != 0;
+}
+
+/* Told to go, for the keeper is another one now: no death to speak of, and nobody waits for it. */
+static void agent_left(struct keeper *k, struct mono now)
+{
+        struct agent_process *a = &k->agent;
+
+        a->leaving = false;
+        a->working = false;
+        a->quick = 0;
+        a->hasty = 0;
+        a->start_at = now;
+        a->idle_since = now;
+        k->self.tell = false;
 }
 
 static struct mono next_start(struct agent_process *a, struct mono now)
@@ -146,6 +162,10 @@ void agent_died(struct keeper *k, int code, int status)
         a->kill_at = MONO_NEVER;
         if (k->stop.phase != KEEPER_RUNS)
                 return;
+        if (a->leaving) {
+                agent_left(k, now);
+                return;
+        }
         if (error)
                 say("keeper.agent-not-started", "step=exec path=%s error=\"%s\"", k->agent_path, strerror((int)error));
         if (never) {

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "agent/keeper/keeper.h"
+#include "agent/keeper/self.h"
 
 enum {
         FDS_POSSIBLE = 253, /* the kernel's limit: more than we want, so that nothing is cut off */
@@ -144,15 +144,17 @@ static int send_facts(struct keeper *k)
                 .keeper_pid = k->pid,
                 .stop_count = k->stop.count,
                 .agent_starts = k->agent.starts,
-                .flags = k->flags | fresh,
+                .flags = k->flags | fresh | (k->agent.heir ? WIRE_REPLACED : 0),
                 .nofile_soft = k->nofile_soft,
                 .nofile_hard = k->nofile_hard,
                 .listen_fds = k->inherited,
                 .held = table_room(k),
                 .started_ns = k->started.ns,
+                .replaced = k->replaced,
         };
         int r;
 
+        memcpy(f.replaced_version, k->version, sizeof(f.replaced_version));
         t->reply.bytes = sizeof(f);
         r = send_message(t, &t->reply, &f, NULL, 0);
         if (r < 0)
@@ -188,6 +190,20 @@ static int send_signal(struct keeper *k, int signo)
         return send_message(&k->talk, &h, &s, NULL, 0);
 }
 
+/* To an agent that has restarted meanwhile, too: what it makes of a try that it did not begin is its business. */
+static int send_self_ended(struct keeper *k)
+{
+        const char *text = k->self.refusal;
+        struct wire_header h = header(WIRE_SELF_ENDED, 0, 0, strlen(text));
+        int r;
+
+        h.value = *text ? -ECANCELED : 0;
+        r = send_message(&k->talk, &h, text, NULL, 0);
+        if (r == 0)
+                k->self.tell = false;
+        return r;
+}
+
 static int send_news(struct keeper *k)
 {
         struct talk *t = &k->talk;
@@ -200,7 +216,9 @@ static int send_news(struct keeper *k)
                 t->last_signal = 0;
         if (r < 0 || !k->agent.working)
                 return r;
-        if (t->tell_hup && (r = send_signal(k, SIGHUP)) == 0)
+        if (k->self.tell)
+                r = send_self_ended(k);
+        if (r == 0 && t->tell_hup && (r = send_signal(k, SIGHUP)) == 0)
                 t->tell_hup = false;
         if (r == 0 && t->tell_usr1 && (r = send_signal(k, SIGUSR1)) == 0)
                 t->tell_usr1 = false;
@@ -372,6 +390,19 @@ static void notify(struct keeper *k, const struct request *q)
                 k->said_ready = true;
 }
 
+static int replace_self(struct keeper *k, const struct request *q)
+{
+        char path[PATH_MAX];
+
+        if (q->bytes >= sizeof(path))
+                return -ENAMETOOLONG;
+        memcpy(path, q->names, q->bytes);
+        path[q->bytes] = 0;
+        if (strlen(path) != q->bytes || (*path && *path != '/'))
+                return -EINVAL;
+        return self_begin(k, path);
+}
+
 static int obey(struct keeper *k, struct request *q)
 {
         switch (q->head.type) {
@@ -400,6 +431,8 @@ static int obey(struct keeper *k, struct request *q)
         case WIRE_NOTIFY:
                 notify(k, q);
                 return 0;
+        case WIRE_SELF:
+                return replace_self(k, q);
         default: /* an agent that is newer than the keeper */
                 return -EOPNOTSUPP;
         }

@@ -13,7 +13,9 @@
 #include <assert.h>
 #include <stdint.h>
 
+#ifndef WIRE_VERSION
 #define WIRE_VERSION 1
+#endif
 #define WIRE_MAGIC 0x6e746162u /* "batn" */
 
 enum {
@@ -24,6 +26,7 @@ enum {
         WIRE_HEARTBEAT_FD = 4, /* in the agent: the timerfd that it re-arms */
         WIRE_HEARTBEAT_MS = 10000,
         WIRE_REARM_MS = 3000,
+        WIRE_SELF_TEXT_BYTES = 512, /* of a refusal, with the NUL */
 };
 
 /*
@@ -56,12 +59,14 @@ enum wire_type {
         WIRE_STOP = 7,    /* a stop came by another road than a signal: make it sticky like one; WIRE_SIGNAL follows */
         WIRE_END = 8,     /* all is done: kill what is left and exit with status `value` */
         WIRE_NOTIFY = 9,  /* payload: text for NOTIFY_SOCKET, if the keeper has one */
+        WIRE_SELF = 10,   /* payload: path of the next version of the keeper's program, or "": its own. Reply 0: it is tried */
         /* keeper to agent, on its own */
         WIRE_REPLY = 64,  /* id of the request; value = 0 or -errno */
         WIRE_HELD = 65,   /* payload: n names; n descriptors */
         WIRE_JOB = 66,    /* payload: struct wire_job; one pidfd if the job lives */
         WIRE_EXITED = 67, /* payload: struct wire_job */
         WIRE_SIGNAL = 68, /* payload: struct wire_signal */
+        WIRE_SELF_ENDED = 69, /* value 0: the keeper is of the new version, the agent shall go; else payload: why not, a text */
 };
 
 struct wire_header {
@@ -100,12 +105,16 @@ struct wire_facts {
         uint32_t listen_fds;     /* LISTEN_FDS inherited by the keeper, held as "inherited/0"... */
         uint32_t held;           /* how many descriptors the table has room for */
         int64_t started_ns;      /* CLOCK_MONOTONIC of the keeper's start */
+        uint32_t replaced;       /* how often the keeper has been replaced by another version of itself */
+        uint32_t reserved;
+        char replaced_version[32]; /* what it was before the last time, or "" */
 };
 
 enum {
         WIRE_FRESH = 1 << 0,    /* ignore the state file: rebuild from this list and a harvest */
         WIRE_TERMINAL = 1 << 1, /* the keeper has a controlling terminal */
         WIRE_NOTIFIES = 1 << 2, /* the keeper has a NOTIFY_SOCKET */
+        WIRE_REPLACED = 1 << 3, /* no agent has worked yet since the keeper was replaced */
 };
 
 struct wire_signal {

@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 pid_t __wrap_fork(void);
 
 static struct keeper keeper;
-static uint32_t errors[JOBS_MAX + 1];
+static uint32_t errors[ERRORS];
 
 pid_t __wrap_fork(void)
 {
@@ -176,7 +176,7 @@ static void run_link(struct input in, const int *pair)
                 abort();
         (void)keeper_link_list(l, &facts, on_held, on_job, NULL);
         while (keeper_link_dispatch(l, &e) == 0)
-                if (e.type != WIRE_EXITED && e.type != WIRE_SIGNAL)
+                if (e.type != WIRE_EXITED && e.type != WIRE_SIGNAL && e.type != WIRE_SELF_ENDED)
                         abort();
         (void)keeper_link_free(l);
         (void)close(pair[1]);
