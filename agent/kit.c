@@ -139,10 +139,10 @@ static void empty_folder(const char *path)
         (void)rmdir(path);
 }
 
-int kit_base_id(const char *run_dir, uint64_t epoch, uint64_t *ret)
+static int read_id(const char *run_dir, uint64_t epoch, uint64_t *ret_base_id, uint64_t *ret_command)
 {
         CLEANUP(free_ptr) char *text = NULL;
-        char path[PATH_MAX];
+        char path[PATH_MAX], *end;
         size_t n;
         int r = id_path(run_dir, epoch, path, sizeof(path));
 
@@ -150,8 +150,23 @@ int kit_base_id(const char *run_dir, uint64_t epoch, uint64_t *ret)
                 r = kit_read_file(path, &text, &n);
         if (r < 0)
                 return r;
-        *ret = strtoull(text, NULL, 10);
-        return *ret > 0 && *ret <= HR_BASE_ID_MAX ? 0 : -EINVAL;
+        *ret_base_id = strtoull(text, &end, 10);
+        *ret_command = strtoull(end, NULL, 10);
+        return *ret_base_id > 0 && *ret_base_id <= HR_BASE_ID_MAX ? 0 : -EINVAL;
+}
+
+int kit_base_id(const char *run_dir, uint64_t epoch, uint64_t *ret)
+{
+        uint64_t command;
+
+        return read_id(run_dir, epoch, ret, &command);
+}
+
+uint64_t kit_command(const char *run_dir, uint64_t epoch)
+{
+        uint64_t base_id, command;
+
+        return read_id(run_dir, epoch, &base_id, &command) == 0 ? command : 0;
 }
 
 static void remove_snapshots(const char *run_dir, uint64_t epoch)
@@ -169,7 +184,7 @@ static void remove_snapshots(const char *run_dir, uint64_t epoch)
         closedir(d);
 }
 
-void kit_forget(const char *run_dir, uint64_t epoch)
+void kit_forget_process(const char *run_dir, uint64_t epoch)
 {
         char path[PATH_MAX];
         uint64_t base_id;
@@ -178,9 +193,14 @@ void kit_forget(const char *run_dir, uint64_t epoch)
                 (void)hr_segment_remove(base_id);
         if (path_of(path, sizeof(path), run_dir, "e", epoch, "") == 0)
                 empty_folder(path);
-        remove_snapshots(run_dir, epoch);
         if (id_path(run_dir, epoch, path, sizeof(path)) == 0)
                 (void)unlink(path);
+}
+
+void kit_forget(const char *run_dir, uint64_t epoch)
+{
+        remove_snapshots(run_dir, epoch); /* before the number: what an agent that dies in between leaves, the next one sweeps by it */
+        kit_forget_process(run_dir, epoch);
 }
 
 /* "e12", "e12.id", "envoy-rev12.yaml": the number, or false. */
@@ -282,7 +302,7 @@ static int make_snapshot(const struct kit_maker *m, uint64_t epoch, uint64_t cop
 static int reserve_base_id(const struct kit_maker *m, uint64_t epoch, uint64_t *ret, char *reterr, size_t reterr_size)
 {
         struct hr_segment_layout layout = HR_SEGMENT_DEFAULT;
-        char path[PATH_MAX], text[32];
+        char path[PATH_MAX], text[48];
         int r = id_path(m->run_dir, epoch, path, sizeof(path));
 
         for (int i = 0; r == 0 && i < BASE_ID_TRIES; i++) {
@@ -292,7 +312,7 @@ static int reserve_base_id(const struct kit_maker *m, uint64_t epoch, uint64_t *
                 if (getrandom(&draw, sizeof(draw), 0) != (ssize_t)sizeof(draw))
                         return -errno;
                 id = 1 + draw % HR_BASE_ID_MAX;
-                r = write_new_file(path, 0600, text, (size_t)snprintf(text, sizeof(text), "%" PRIu64 "\n", id));
+                r = write_new_file(path, 0600, text, (size_t)snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64 "\n", id, m->command));
                 if (r < 0)
                         break;
                 r = hr_segment_create(id, &layout, geteuid(), getegid());
@@ -417,7 +437,15 @@ int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool u
         return 0;
 }
 
-int kit_validate_record(const struct kit_maker *m, uint64_t epoch, const char *out_name, int *ret_fd)
+int kit_version_record(const struct kit_maker *m, const char *binary, const char *out_name, int *ret_fd)
+{
+        CLEANUP(free_strv) char **argv = NULL;
+        int r = proxy_args_compose_version(m->args, &argv);
+
+        return r < 0 ? r : seal(m, argv, binary, out_name, LAUNCH_DEATH_SIGNAL, ret_fd);
+}
+
+int kit_validate_record(const struct kit_maker *m, uint64_t epoch, const char *binary, const char *out_name, int *ret_fd)
 {
         CLEANUP(free_strv) char **argv = NULL;
         CLEANUP(free_ptr) char *yaml = NULL;
@@ -430,5 +458,5 @@ int kit_validate_record(const struct kit_maker *m, uint64_t epoch, const char *o
                 r = bootstrap_merge_admin(m->args->config_yaml, admin, &yaml);
         if (r == 0)
                 r = proxy_args_compose_validate(m->args, m->args->config_path ? config : NULL, yaml, &argv);
-        return r < 0 ? r : seal(m, argv, "", out_name, LAUNCH_DEATH_SIGNAL, ret_fd);
+        return r < 0 ? r : seal(m, argv, binary, out_name, LAUNCH_DEATH_SIGNAL, ret_fd);
 }
