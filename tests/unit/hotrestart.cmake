@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # libhotrestart: pure parts against golden bytes, the rest against the kernel.
-foreach(part IN ITEMS names key frame message parent)
+foreach(part IN ITEMS names key frame message parent group)
         baton_unit_test(hr_${part} hotrestart)
 endforeach()
 foreach(part IN ITEMS fdpass child segment listener)
