@@ -82,6 +82,9 @@ enum report_kind {
         REPORT_STOPPED,
 };
 
+/* arg of REPORT_EXITED: not the one that is wanted, so nothing follows from it */
+#define EXIT_OF_ANOTHER (-2)
+
 #define CONTENT_DISK UINT64_MAX
 
 struct effect {

@@ -29,6 +29,16 @@ static int path_of(char *ret, size_t size, const char *run_dir, const char *pref
         return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
 }
 
+void kit_set_extension(struct kit_maker *m)
+{
+        const char *base = m->args->config_path ? strrchr(m->args->config_path, '/') : NULL;
+        const char *dot;
+
+        base = base ? base + 1 : m->args->config_path;
+        dot = base ? strrchr(base, '.') : NULL;
+        (void)snprintf(m->extension, sizeof(m->extension), "%s", dot && dot != base ? dot : "");
+}
+
 int kit_snapshot_path(const struct kit_maker *m, uint64_t epoch, char *ret, size_t size)
 {
         return path_of(ret, size, m->run_dir, "envoy-rev", epoch, m->extension);

@@ -81,6 +81,9 @@ int kit_base_id(const char *run_dir, uint64_t epoch, uint64_t *ret);
 /** kit_command() - the number of the command line that it was made for; 0 also if that is not known */
 uint64_t kit_command(const char *run_dir, uint64_t epoch);
 
+/** kit_set_extension() - of the config file of its args */
+void kit_set_extension(struct kit_maker *m);
+
 /* Paths, for whoever talks to the proxy. Return: 0; -ENAMETOOLONG */
 int kit_snapshot_path(const struct kit_maker *m, uint64_t epoch, char *ret, size_t size);
 int kit_socket_path(const char *run_dir, uint64_t epoch, char *ret, size_t size);

@@ -72,6 +72,8 @@ void self_told(struct agent *a, const char *refusal)
                 refused(refusal);
         if (s.asked && s.ended)
                 s.ended(s.userdata, *refusal ? refusal : NULL);
+        else /* an agent before us has asked */
+                agent_feed(a, &(struct succession_input){ .event = ON_SELF_ENDED, .text = *refusal ? refusal : NULL });
         if (*refusal)
                 return;
         ev_timer_init(&a->self.last_words, on_last_words, SELF_LAST_WORDS_MS / 1e3, 0.);

@@ -382,7 +382,7 @@ static void on_exit(struct step *t, struct epoch *e)
         } else if (e->number == s->wanted && !asked_for) {
                 wanted_ended(t, e, accepted);
         } else {
-                effects_report(t->out, e->number, REPORT_EXITED, -1);
+                effects_report(t->out, e->number, REPORT_EXITED, EXIT_OF_ANOTHER);
         }
         step_upgrade_ended(t, e);
         step_forget_the_gone(t);
@@ -724,6 +724,8 @@ static void on_epoch_event(struct step *t, struct epoch *e)
         case ON_UPGRADE:
         case ON_ROLLBACK:
         case ON_LEFT:
+        case ON_SELF:
+        case ON_SELF_ENDED:
         case ON_PAUSE:
         case ON_UNREADY:
         case ON_CLOCK: /* not about one epoch */
@@ -770,6 +772,12 @@ static void on_event(struct step *t)
                 return;
         case ON_LEFT:
                 step_upgrade_left(t);
+                return;
+        case ON_SELF:
+                upgrade_self_asked(&t->s->upgrade, in->ticket);
+                return;
+        case ON_SELF_ENDED:
+                upgrade_self_ended(&t->s->upgrade, in->text);
                 return;
         case ON_PAUSE:
                 on_pause(t);

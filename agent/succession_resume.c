@@ -141,6 +141,9 @@ static struct epoch *rebuild_epoch(struct succession *s, const struct succession
         e = &s->epochs[i];
         epoch_init(e, f->epoch, CONTENT_DISK, f->epoch);
         e->base_id = f->base_id;
+        e->command = f->command;
+        if (f->command > s->upgrade.commands)
+                s->upgrade.commands = f->command;
         e->pid = f->pid;
         e->launched = f->launched;
         e->state = EPOCH_STARTING;
