@@ -75,8 +75,8 @@ enum report_kind {
         REPORT_UPGRADE_STARTED,     /* epoch: the candidate */
         REPORT_UPGRADE_WARMING,     /* arg: ms of the observation */
         REPORT_UPGRADE_COMMITTED,   /* epoch; the last change has the rest */
-        REPORT_UPGRADE_REFUSED,     /* epoch; arg: enum run_result; the last change has the reason */
-        REPORT_UPGRADE_NOT_TRIED,   /* as above, for one that never had an epoch */
+        REPORT_UPGRADE_REFUSED,     /* epoch, or NO_EPOCH: it came before that; the last change has the reason */
+        REPORT_UPGRADE_ROLLED_BACK, /* epoch; the last change has the reason */
         REPORT_PAUSED,
         REPORT_RESUMED,
         REPORT_STOPPED,

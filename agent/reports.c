@@ -150,11 +150,9 @@ static void upgrade_committed(struct agent *a, const struct effect *fx)
         report_ready(a);
 }
 
-/* One name for those who look for it, whether it was launched or not; the result tells. */
-static void upgrade_refused(struct agent *a, const struct effect *fx)
+static void upgrade_refused(struct agent *a, const struct effect *fx, const char *event)
 {
         const struct last_change *l = &a->s.last;
-        const char *event = fx->arg == RESULT_ROLLED_BACK ? "upgrade.rolled-back" : "upgrade.refused";
         const char *then = succession_serving(&a->s) ? "the old generation serves on" : "nothing has changed";
 
         if (fx->epoch == NO_EPOCH)
@@ -254,8 +252,8 @@ void report(struct agent *a, const struct effect *fx)
                 upgrade_committed(a, fx);
                 return;
         case REPORT_UPGRADE_REFUSED:
-        case REPORT_UPGRADE_NOT_TRIED:
-                upgrade_refused(a, fx);
+        case REPORT_UPGRADE_ROLLED_BACK:
+                upgrade_refused(a, fx, name);
                 return;
         case REPORT_REVIVED:
         case REPORT_PAUSED:

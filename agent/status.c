@@ -86,13 +86,26 @@ static void write_epoch(struct agent *a, struct json_writer *w, const struct epo
         json_end_object(w);
 }
 
+static int by_number(const void *a, const void *b)
+{
+        uint64_t x = (*(const struct epoch *const *)a)->number, y = (*(const struct epoch *const *)b)->number;
+
+        return x < y ? -1 : x > y;
+}
+
 static void write_epochs(struct agent *a, struct json_writer *w)
 {
-        json_key(w, "epochs");
-        json_begin_array(w);
+        const struct epoch *alive[GENERATIONS_MAX];
+        size_t n = 0;
+
         for (size_t i = 0; i < GENERATIONS_MAX; i++)
                 if (epoch_alive(&a->s.epochs[i]))
-                        write_epoch(a, w, &a->s.epochs[i]);
+                        alive[n++] = &a->s.epochs[i];
+        qsort(alive, n, sizeof(*alive), by_number);
+        json_key(w, "epochs");
+        json_begin_array(w);
+        for (size_t i = 0; i < n; i++)
+                write_epoch(a, w, alive[i]);
         json_end_array(w);
 }
 

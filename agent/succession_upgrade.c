@@ -62,7 +62,7 @@ static void come_to_nothing(struct step *t, const char *reason)
         if (e)
                 end_candidate(t, e);
         note_last(t, &run, &how);
-        effects_report(t->out, how.to, REPORT_UPGRADE_REFUSED, how.result);
+        effects_report(t->out, how.to, launched ? REPORT_UPGRADE_ROLLED_BACK : REPORT_UPGRADE_REFUSED, 0);
         step_forget_the_gone(t);
         if (s->exhausted && !ends(s))
                 step_end(t, 1);
@@ -85,7 +85,7 @@ static void refuse(struct step *t, const struct run *what, const char *reason)
         if (upgrade_settle(&t->s->upgrade, t->in->ticket, what, &how) != 0)
                 return;
         note_last(t, what, &how);
-        effects_report(t->out, NO_EPOCH, REPORT_UPGRADE_NOT_TRIED, how.result);
+        effects_report(t->out, NO_EPOCH, REPORT_UPGRADE_REFUSED, 0);
 }
 
 static const char *not_now(const struct step *t)

@@ -67,7 +67,7 @@ static void settle(struct model *m, struct prng *rng, uint64_t epoch, uint64_t s
         for (uint32_t i = 0; i < e.n; i++) {
                 uint64_t fate = prng_below(rng, 4);
 
-                if (e.keys[i].asked_by == epoch && fate)
+                if (escrow_asked_by(&e, i, epoch) && fate)
                         seen[look.n++] = (struct look_key){ .key = i, .inode = fate == 1 ? 0 : fate == 2 && m->held[i] ? m->held[i]
                                                                                                 : 1 + prng_below(rng, 1000) };
         }
@@ -80,7 +80,7 @@ static void settle(struct model *m, struct prng *rng, uint64_t epoch, uint64_t s
                         seen_at_all = seen_at_all || seen[k].key == i;
                         listens = listens || (seen[k].key == i && seen[k].inode);
                 }
-                if (e.keys[i].asked_by == epoch && !seen_at_all)
+                if (escrow_asked_by(&e, i, epoch) && !seen_at_all)
                         continue; /* asked for while the look was under way: the next one tells */
                 cr_assert(!m->held[i] || (listens && !m->silent[i]), "seed %" PRIu64 ": key %u is held and nobody accepts from it", seed, i);
                 cr_assert(!listens || m->held[i], "seed %" PRIu64 ": key %u would be lost by a crash", seed, i);

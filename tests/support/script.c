@@ -82,10 +82,10 @@ static void say_effect(struct script *w, const struct effect *fx)
         static const char *const plain[] = {
                 [DO_LAUNCH] = "launch", [DO_FORGET] = "forget", [DO_LOOK] = "look", [DO_WATCH_LISTENERS] = "watch-listeners",
                 [DO_FAIL_HEALTHCHECK] = "fail-health", [DO_PASS_HEALTHCHECK] = "pass-health",
-                [DO_DRAIN_LISTENERS] = "drain-listeners", [DO_SAMPLE] = "sample", [DO_VALIDATE] = "validate",
+                [DO_DRAIN_LISTENERS] = "drain-listeners", [DO_SAMPLE] = "sample", [DO_VALIDATE] = "validate", [DO_PREFLIGHT] = "preflight",
         };
         static const char *const keyed[] = { [DO_REVIVE] = "revive", [DO_HOLD] = "hold", [DO_CLOSE] = "close",
-                                             [DO_HUSH] = "hush", [DO_SILENCE] = "silence" };
+                                             [DO_HUSH] = "hush", [DO_SILENCE] = "silence", [DO_UNSTEER] = "unsteer" };
 
         switch (fx->kind) {
         case DO_MAKE_KIT:
@@ -96,6 +96,12 @@ static void say_effect(struct script *w, const struct effect *fx)
                 return;
         case DO_SIGNAL:
                 say(w, " %s:%" PRIu64, fx->value == SIGTERM ? "term" : "kill", fx->epoch);
+                return;
+        case DO_STEER:
+                say(w, " steer:%u->%" PRId64, fx->key, fx->value);
+                return;
+        case DO_COUNT_LEAVING:
+                say(w, " count-leaving");
                 return;
         case DO_TAKE:
                 say(w, " take");
@@ -121,6 +127,7 @@ static void say_effect(struct script *w, const struct effect *fx)
         case DO_PASS_HEALTHCHECK:
         case DO_DRAIN_LISTENERS:
         case DO_SAMPLE:
+        case DO_PREFLIGHT:
         case DO_VALIDATE:
                 say(w, " %s:%" PRIu64, plain[fx->kind], fx->epoch);
                 return;
@@ -129,6 +136,7 @@ static void say_effect(struct script *w, const struct effect *fx)
         case DO_CLOSE:
         case DO_HUSH:
         case DO_SILENCE:
+        case DO_UNSTEER:
                 say(w, " %s:%u", keyed[fx->kind], fx->key);
                 return;
         }
@@ -140,7 +148,8 @@ static const char *event_name(const struct succession_input *in)
                 [ON_BEGIN] = "begin", [ON_KIT_READY] = "kit-ready", [ON_KIT_FAILED] = "kit-failed", [ON_PROCESS] = "process",
                 [ON_LAUNCH_FAILED] = "launch-failed", [ON_EXIT] = "exit", [ON_REQUEST] = "request", [ON_LOOK] = "look",
                 [ON_LISTENERS] = "listeners", [ON_SAMPLE] = "sample", [ON_VALIDATED] = "validated", [ON_CONTENT] = "content",
-                [ON_STOP] = "stop", [ON_UNREADY] = "unready", [ON_CLOCK] = "clock",
+                [ON_STOP] = "stop", [ON_UPGRADE] = "upgrade", [ON_ROLLBACK] = "rollback", [ON_PREFLIGHT] = "preflight", [ON_LEFT] = "left",
+                [ON_SELF] = "self", [ON_SELF_ENDED] = "self-ended", [ON_PAUSE] = "pause", [ON_UNREADY] = "unready", [ON_CLOCK] = "clock",
         };
 
         return in ? in->event == ON_REQUEST ? hr_type_name(in->request) : names[in->event] : "resume";

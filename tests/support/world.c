@@ -292,6 +292,10 @@ static void perform(struct world *w, const struct effect *fx)
                 w->ended = true;
                 w->status = (int)fx->value;
                 return;
+        case DO_STEER:
+        case DO_UNSTEER:
+        case DO_COUNT_LEAVING:
+        case DO_PREFLIGHT:
         case DO_FAIL_HEALTHCHECK:
         case DO_PASS_HEALTHCHECK:
         case DO_REPORT:
@@ -413,7 +417,7 @@ static void look_at(struct world *w, uint64_t epoch)
 
                 if (!(w->lds && k == LDS_KEY) && has_key(w, k))
                         memcpy(statics[look.n_statics++], key_of(k)->url, HR_URL_BYTES);
-                if (index == NO_KEY || w->s.escrow.keys[index].asked_by != epoch)
+                if (index == NO_KEY || !escrow_asked_by(&w->s.escrow, index, epoch))
                         continue;
                 keys[look.n++] = (struct look_key){ .key = index, .inode = accepts(p) ? p->inode[k] : 0, .listed = p->inode[k] != 0 };
         }

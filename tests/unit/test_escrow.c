@@ -24,6 +24,7 @@ static void begin(size_t n)
         static const char *const urls[] = { "tcp://0.0.0.0:80", "tcp://0.0.0.0:81", "udp://0.0.0.0:82" };
 
         memset(&e, 0, sizeof(e));
+        escrow_init(&e);
         fx.n = 0;
         for (uint32_t i = 0; i < n; i++) {
                 struct hr_key k = key(urls[i], 0);
@@ -79,6 +80,7 @@ Test(escrow, a_full_table_answers_with_nothing_and_forgets_nobody)
         uint32_t index;
 
         memset(&e, 0, sizeof(e));
+        escrow_init(&e);
         for (uint32_t i = 0; i <= KEYS_MAX; i++) {
                 struct hr_key k = key("tcp://0.0.0.0:80", i);
 
@@ -94,6 +96,7 @@ Test(escrow, a_slot_that_nobody_needs_is_used_again_and_no_other_moves)
         uint32_t index;
 
         memset(&e, 0, sizeof(e));
+        escrow_init(&e);
         (void)escrow_asked(&e, 0, &old, &index);
         (void)escrow_asked(&e, 1, &held, &index);
         seen[0] = (struct look_key){ .key = index, .inode = 5 };
@@ -109,6 +112,7 @@ Test(escrow, what_the_keeper_holds_is_in_nobodys_way)
         struct hr_key one = key("tcp://0.0.0.0:1", 0), two = key("tcp://0.0.0.0:2", 0);
 
         memset(&e, 0, sizeof(e));
+        escrow_init(&e);
         cr_assert_eq(escrow_held_by_keeper(&e, &one, 5), 0);
         cr_assert_eq(escrow_held_by_keeper(&e, &two, 6), 1, "a slot whose key is held is not free");
         cr_assert_eq(escrow_held_by_keeper(&e, &one, 7), 0);
@@ -160,7 +164,7 @@ Test(gate, a_static_key_that_was_not_asked_for_lacks_unless_the_content_changed)
         struct look l = good(2);
 
         begin(2);
-        e.keys[1].asked_by = 0;
+        e.keys[1].by[CLAIM_WANTED].epoch = 0;
         cr_assert_eq(escrow_take_look(&e, &crash, &l), LACK_STATIC_KEY);
         changed.same_content = false;
         cr_assert_eq(escrow_take_look(&e, &changed, &l), LACK_NOTHING);
@@ -281,7 +285,7 @@ Test(settle, a_harvest_that_failed_closes_nothing)
 Test(escrow, at_terminate_what_was_not_asked_for_is_closed)
 {
         begin(3);
-        e.keys[0].asked_by = 0;
+        e.keys[0].by[CLAIM_WANTED].epoch = 0;
         escrow_terminated(&e, 1, &fx);
         cr_assert(did(DO_CLOSE, 0));
         cr_assert_eq(fx.n, 1);

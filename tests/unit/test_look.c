@@ -93,12 +93,11 @@ static void begin(uint32_t keys)
 
         pair = hr_pair_open();
         a.loop = ev_loop_new(EVFLAG_AUTO);
-        a.facts_known = true;
-        a.facts_origin = 7;
+        a.facts[0] = (struct content_facts){ .known = true, .origin = 7 };
         a.s.epochs[0] = (struct epoch){ .number = 7, .origin = 7, .state = EPOCH_SERVING };
         a.s.escrow.n = keys;
         for (uint32_t i = 0; i < keys; i++) {
-                a.s.escrow.keys[i] = (struct escrow_key){ .asked_by = 7 };
+                a.s.escrow.keys[i] = (struct escrow_key){ .by = { { .epoch = 7 }, CLAIM_NONE } };
                 (void)sprintf(a.s.escrow.keys[i].key.url, "tcp://127.0.0.1:%u", 1000 + i);
         }
         for (size_t i = 0; i < KEYS_MAX; i++)

@@ -264,7 +264,7 @@ Test(rebuild, who_accepts_is_serving_and_never_on_trial)
                                                                      { .epoch = 8, .kit_held = true } }, 3);
 
         cr_assert(succession_serving(s) && succession_serving(s)->number == 7 && s->served == 7);
-        cr_assert_eq(s->escrow.keys[0].asked_by, 7);
+        cr_assert_eq(s->escrow.keys[0].by[CLAIM_WANTED].epoch, 7);
         cr_assert_eq(s->next_number, 9, "a number is given once");
         cr_assert(mono_is_never(s->outage) && mono_is_never(s->relaunch_at));
 }

@@ -172,8 +172,8 @@ class Baton:
         """A kit has its number on disk before it has its segment. Others test beside us: a look at /dev/shm does not tell."""
         for path in self.run_dir.glob("e*.id"):
             try:
-                self._segments.add(f"envoy_shared_memory_{10 * int(path.read_text())}")
-            except (OSError, ValueError):
+                self._segments.add(f"envoy_shared_memory_{10 * int(path.read_text().split()[0])}")
+            except (OSError, ValueError, IndexError):
                 continue
 
     def _read_events(self):
