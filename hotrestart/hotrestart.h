@@ -470,6 +470,10 @@ enum { HR_GROUP_SHARE = 1 };
  * system calls, nothing selected is a leaver or about to move. Where a keeper is about to move it gets no connection for as
  * long as the step takes. After the last step the program still leaves out who moved last: hr_steer_detach() then.
  *
+ * The plan is for the group as it is. If somebody begins to listen meanwhile, the step under way may be ended, with
+ * hr_group_append() before its hr_group_remove(); for the rest make a new plan, or who has just come is taken for a keeper.
+ * Where one member is left, detach before anybody else begins to listen: what is attached may name the place he will have.
+ *
  * Return: 0; HR_GROUP_SHARE: it cannot be done: the only keeper would have to move while other leavers are there. Hand the
  * leavers' sockets to the successor instead; -EINVAL: all leave, and nobody is there to steer to.
  */
