@@ -7,7 +7,7 @@ install(TARGETS baton-agent baton-ctl RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXE
 
 install(TARGETS hotrestart ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES hotrestart/hotrestart.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/hotrestart)
-install(FILES docs/protocol.md DESTINATION ${CMAKE_INSTALL_DOCDIR}) # the header refers to it
+install(FILES docs/protocol.md docs/steering.md DESTINATION ${CMAKE_INSTALL_DOCDIR}) # the header refers to them
 # Relative to where the pc file lies: it stays right with another --prefix, and when the folder is moved.
 file(RELATIVE_PATH pc_to_prefix ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 file(RELATIVE_PATH pc_libdir ${CMAKE_INSTALL_PREFIX} ${CMAKE_INSTALL_FULL_LIBDIR})

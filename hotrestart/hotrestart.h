@@ -4,7 +4,8 @@
  *
  * The library posts and reads datagrams, opens and harvests listen sockets and lays out Envoy's shared
  * memory page. It never blocks unless a function says so, never logs, starts no thread, keeps no global state,
- * and knows neither an event loop nor who uses it. Facts about the protocol are from docs/protocol.md.
+ * and knows neither an event loop nor who uses it. Facts about the protocol are from docs/protocol.md, those about the kernel's
+ * groups of sockets from docs/steering.md.
  *
  * Errors: 0 is success; a negative value is -errno, to be passed on unchanged; a positive value is an answer
  * documented at the function that gives it. Results go to ret_* and are written on success only.
@@ -370,7 +371,10 @@ int hr_listener_silence(int fd);
  */
 int hr_listener_hush(int fd);
 
-/** hr_listener_revive() - listen() again, with the greatest backlog. Return: 0; -errno */
+/**
+ * hr_listener_revive() - listen() again, with the greatest backlog
+ * One that was bound to port 0 has lost its port by being silenced, and comes back on another. Return: 0; -errno
+ */
 int hr_listener_revive(int fd);
 
 /** hr_listener_accepts() - Return: 1 if the socket is listening, 0 if not; -errno */
@@ -466,6 +470,10 @@ enum { HR_GROUP_SHARE = 1 };
  * system calls, nothing selected is a leaver or about to move. Where a keeper is about to move it gets no connection for as
  * long as the step takes. After the last step the program still leaves out who moved last: hr_steer_detach() then.
  *
+ * The plan is for the group as it is. If somebody begins to listen meanwhile, the step under way may be ended, with
+ * hr_group_append() before its hr_group_remove(); for the rest make a new plan, or who has just come is taken for a keeper.
+ * Where one member is left, detach before anybody else begins to listen: what is attached may name the place he will have.
+ *
  * Return: 0; HR_GROUP_SHARE: it cannot be done: the only keeper would have to move while other leavers are there. Hand the
  * leavers' sockets to the successor instead; -EINVAL: all leave, and nobody is there to steer to.
  */
@@ -491,7 +499,7 @@ int hr_steer_detach(int fd);
 /**
  * hr_steer_members() - every TCP socket that listens on the address and port of this one, whoever owns it
  * @fd:          a TCP socket, listening or not
- * @ret_inodes:  room for @max, in no order that means anything
+ * @ret_inodes:  room for @max, in no order that means anything; of no use after a failure
  *
  * Looks in the network namespace of the caller, by sock_diag; no privilege is needed. Also counts what the kernel would not
  * put into the same group (another device, another user, IPv6 only or not): it takes connections away all the same. Does not

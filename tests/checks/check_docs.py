@@ -11,7 +11,7 @@ import sys
 
 import said
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/design.md", "docs/operations.md", "docs/protocol.md", "packaging/container/README.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/design.md", "docs/operations.md", "docs/protocol.md", "docs/steering.md", "packaging/container/README.md")
 EVENTS = re.compile(r"^## Log and events\n(.*?)^## ", re.M | re.S)
 OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]+)")
 # Of other programs: Envoy, cmake, ctest, git, docker, systemd's, curl, and of our scripts.

@@ -159,6 +159,50 @@ Test(hr_group, at_no_instant_of_any_removal_does_a_connection_meet_a_leaver_or_a
         cr_assert_gt(steps, histories, "hardly any plan was made");
 }
 
+/* Somebody begins to listen at any instant: the step is ended, the next plan counts him in. */
+static bool remove_while_others_come(struct prng *rng, uint64_t seed)
+{
+        struct hr_removal steps[HR_GROUP_MAX];
+        bool leaves[HR_GROUP_MAX], any = false;
+        size_t n = 0;
+
+        for (size_t i = 0; i < g.n; i++) {
+                leaves[i] = leaver[g.members[i]];
+                any = any || leaves[i];
+        }
+        if (!any || hr_group_plan_removal(&g, leaves, steps, &n) != 0)
+                return false;
+        attach(&steps[0].steer);
+        expect_keepers(&steps[0].steer, "attached", seed);
+        if (k.n < SOCKETS_MAX && prng_one_in(rng, 2))
+                open_one();
+        expect_keepers(&steps[0].steer, "joined", seed);
+        kernel_close(g.members[steps[0].index]);
+        hr_group_remove(&g, steps[0].index);
+        expect_keepers(&steps[0].steer, "closed", seed);
+        if (k.n < SOCKETS_MAX && k.n > 1 && prng_one_in(rng, 4)) /* of one alone the header says: detach first */
+                open_one();
+        expect_keepers(&steps[0].steer, "closed and joined", seed);
+        expect_model(seed);
+        return true;
+}
+
+Test(hr_group, who_comes_in_the_middle_of_a_removal_is_neither_selected_nor_in_the_way)
+{
+        unsigned long steps = 0, histories = count_of(50000, 5000);
+
+        for (uint64_t seed = 1; seed <= histories; seed++) {
+                struct prng rng = { seed };
+
+                start_anew(2 + prng_below(&rng, 12));
+                for (size_t i = 0; i < g.n; i++)
+                        leaver[g.members[i]] = prng_one_in(&rng, 2);
+                while (remove_while_others_come(&rng, seed))
+                        steps++;
+        }
+        cr_assert_gt(steps, histories);
+}
+
 /* [n old, n new], the canary at 100 %, then the old ones leave: for all n. */
 Test(hr_group, after_a_canary_the_old_half_leaves_and_the_program_in_between_is_right_as_well)
 {
