@@ -16,6 +16,8 @@ struct ctl {
         int64_t epoch;              /* -1 */
         int64_t timeout_ms;         /* -1: none */
         int64_t seen;               /* number of the newest event that was */
+        int argc;                   /* what stands behind a verb that reads its words itself */
+        char **argv;
 };
 
 /* http.c: one request to control.sock. Return: the HTTP status, or -errno (-ETIMEDOUT); the caller frees *ret_body */
@@ -26,3 +28,6 @@ int ctl_stream(const struct ctl *c, const char *path, void (*line)(const char *t
 /* show.c: for people */
 void show_status(const char *json);
 void show_event(const char *line, size_t n);
+
+/* check.c */
+int verb_check(struct ctl *c);

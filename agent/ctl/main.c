@@ -369,7 +369,7 @@ static int later(struct ctl *c)
 /* ---- the table -------------------------------------------------------------------------------------- */
 
 /* Which options a verb takes, beside --run-dir and --name: a bit of each. */
-enum { TAKES_JSON = 1, TAKES_FOLLOW = 2, TAKES_WATCH = 4, TAKES_UNDO = 8, TAKES_READY = 16, TAKES_EPOCH = 32, TAKES_TIMEOUT = 64, TAKES_NO_WAIT = 128 };
+enum { TAKES_JSON = 1, TAKES_FOLLOW = 2, TAKES_WATCH = 4, TAKES_UNDO = 8, TAKES_READY = 16, TAKES_EPOCH = 32, TAKES_TIMEOUT = 64, TAKES_NO_WAIT = 128, TAKES_ITS_OWN = 256 };
 
 static const struct verb {
         const char *name;
@@ -383,6 +383,7 @@ static const struct verb {
         { "wait", "Wait until it is ready (--ready) or an epoch serves (--epoch N).", TAKES_READY | TAKES_EPOCH | TAKES_TIMEOUT, verb_wait },
         { "events", "Show what happened; --follow shows what happens.", TAKES_JSON | TAKES_FOLLOW, verb_events },
         { "why", "Say in one line why it is down or what went wrong last.", 0, verb_why },
+        { "check", "Check a proxy and its config as an upgrade would; --diff compares with what runs.", TAKES_ITS_OWN, verb_check },
         { "version", "Print the version.", TAKES_JSON, verb_version },
         { "upgrade", "Put a new config or binary to work. Not in this version.", 0, later },
         { "reload", "The same as upgrade. Not in this version.", 0, later },
@@ -393,7 +394,6 @@ static const struct verb {
         { "top", "A live view. Not in this version.", 0, later },
         { "receipts", "What each handover cost. Not in this version.", 0, later },
         { "admin", "Ask the proxy's admin interface. Not in this version.", 0, later },
-        { "check", "Check a config without running it. Not in this version.", 0, later },
         { "certs", "Show certificates. Not in this version.", 0, later },
 };
 
@@ -548,6 +548,11 @@ int main(int argc, char **argv)
                 c.verb = verbs[i].name;
                 if (verbs[i].run == later && !asks_for_help(argv[2]))
                         return later(&c);
+                if (verbs[i].takes & TAKES_ITS_OWN) {
+                        c.argc = argc - 2;
+                        c.argv = argv + 2;
+                        return verbs[i].run(&c);
+                }
                 (void)snprintf(name, sizeof(name), "baton %s", verbs[i].name);
                 argv[1] = name;
                 argp_err_exit_status = EXIT_USAGE;
