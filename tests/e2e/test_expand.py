@@ -71,6 +71,13 @@ def test_config_yaml_takes_effect_and_the_admin_stays_private(baton, each_envoy,
     assert baton.stop() == 0
 
 
+@pytest.mark.parametrize("text", ["[]", "a: [", "just words"])
+def test_a_config_yaml_that_is_no_mapping_is_an_invalid_config(baton, text):
+    Config().write(baton.config_path)
+    assert start(baton, proxy_args=("--config-yaml", text)).wait_exit() == 2
+    assert "--config-yaml is not a YAML mapping" in baton.cli("why", check=0).stdout
+
+
 def ask(path, what):
     with socket.socket(socket.AF_UNIX) as s:
         s.settimeout(30)
