@@ -388,6 +388,7 @@ static int seal(const struct kit_maker *m, char *const *argv, const char *binary
         return launch_seal(&l, ret_fd);
 }
 
+/* Return: 0; KIT_E_CONFIG: --config-yaml cannot be merged; -errno */
 static int make_record(const struct kit_maker *m, uint64_t epoch, bool udp, const char *binary, struct kit *k)
 {
         CLEANUP(free_strv) char **argv = NULL;
@@ -404,6 +405,8 @@ static int make_record(const struct kit_maker *m, uint64_t epoch, bool udp, cons
                 r = kit_snapshot_path(m, epoch, config, sizeof(config));
         if (r == 0)
                 r = bootstrap_merge_admin(m->args->config_yaml, admin, &yaml);
+        if (r == -EINVAL)
+                return KIT_E_CONFIG;
         if (r == 0)
                 r = proxy_args_compose(m->args,
                                        &(struct launch_params){
@@ -435,7 +438,9 @@ int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool u
                 r = bind_names(m, epoch, &k, reterr, reterr_size);
         if (r == 0) {
                 r = make_record(m, epoch, udp, binary, &k);
-                if (r < 0)
+                if (r == KIT_E_CONFIG)
+                        (void)snprintf(reterr, reterr_size, "%s", "--config-yaml is not a YAML mapping");
+                else if (r < 0)
                         (void)snprintf(reterr, reterr_size, "cannot make the launch record: %s", strerror(-r));
         }
         if (r != 0) {

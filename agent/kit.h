@@ -48,7 +48,8 @@ struct kit {
  * @ret:      the caller owns the descriptors
  * @reterr:   on failure: what failed on which file, for people
  *
- * Return: 0; KIT_E_CONFIG: the config on disk cannot be read or expanded; -errno.
+ * Return: 0; KIT_E_CONFIG: the config on disk cannot be read or expanded, or --config-yaml is no
+ * mapping; -errno.
  */
 enum { KIT_E_CONFIG = 1 };
 int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool udp, const char *binary, struct kit *ret,

@@ -125,6 +125,14 @@ const char *options_names(size_t n)
         return n < N_KEYS ? keys[n].name : NULL;
 }
 
+bool options_want_value(const char *word)
+{
+        for (int k = 0; k < N_KEYS; k++)
+                if (strncmp(word, "--", 2) == 0 && strcmp(word + 2, keys[k].name) == 0)
+                        return keys[k].kind != K_FLAG;
+        return false;
+}
+
 static int complain(struct parse *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 static int complain(struct parse *p, const char *format, ...)
@@ -612,8 +620,10 @@ static int keep_proxy(struct parse *p, bool wanted)
 
         if (n == 0 && !wanted)
                 return 0;
-        if (n == 0)
-                return complain(p, "baton run: no proxy given: baton run [OPTIONS] -- PROXY [ARGS...]; see baton run --help");
+        if (n == 0) {
+                (void)complain(p, "baton run: no proxy given: baton run [OPTIONS] -- PROXY [ARGS...]; see baton run --help");
+                return OPTIONS_E_NO_PROXY;
+        }
         if (!*words[0])
                 return complain(p, "baton run: the name of the proxy is empty");
         if (n > OPTIONS_PROXY_ARGS_MAX)

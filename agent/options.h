@@ -58,13 +58,14 @@ struct options_error {
         char text[1024];
 };
 
-enum { OPTIONS_E_USAGE = 1, OPTIONS_HELP = 2, OPTIONS_PRINT = 3 };
+enum { OPTIONS_E_USAGE = 1, OPTIONS_HELP = 2, OPTIONS_PRINT = 3, OPTIONS_E_NO_PROXY = 4 };
 
 /**
  * options_parse() - all sources into one struct
  * @argv:  of `baton run`, without the "run": options, then `--`, then the proxy
  *
- * Return: 0; OPTIONS_E_USAGE: @reterr is a whole line for the user, exit with 2; OPTIONS_HELP, OPTIONS_PRINT: what was
+ * Return: 0; OPTIONS_E_USAGE: @reterr is a whole line for the user, exit with 2; OPTIONS_E_NO_PROXY: the same, and all that is
+ * wrong is that no proxy is named: @ret has the rest, with "" for the name if none is given; OPTIONS_HELP, OPTIONS_PRINT: what was
  * asked for has been printed on stdout, exit with 0.
  */
 int options_parse(int argc, char **argv, char **environment, struct options *ret, struct options_error *reterr);
@@ -84,6 +85,9 @@ static inline const char *options_proxy_arg(const struct options *o, size_t i)
 {
         return options_str(o, o->proxy_args[i]);
 }
+
+/** options_want_value() - is this word an option whose value is the next word? */
+bool options_want_value(const char *word);
 
 /** options_names() - the n-th long option, or NULL: for the tests that hold the manual against the table */
 const char *options_names(size_t n);

@@ -159,6 +159,27 @@ int proxy_args_read(const char *const *argv, size_t n, bool envoy, struct proxy_
         return 0;
 }
 
+int64_t proxy_args_concurrency(const struct proxy_args *a)
+{
+        static const char name[] = "--concurrency";
+        enum { N = sizeof(name) - 1, MOST = 100000 };
+
+        for (size_t i = 0; a->kept[i]; i++) {
+                const char *word = a->kept[i], *value;
+                char *end;
+                long long v;
+
+                if (strncmp(word, name, N) != 0)
+                        continue;
+                value = word[N] == '=' ? word + N + 1 : word[N] ? NULL : a->kept[i + 1];
+                if (!value || *value < '0' || *value > '9')
+                        continue;
+                v = strtoll(value, &end, 10);
+                return *end || v > MOST ? -1 : v;
+        }
+        return -1;
+}
+
 struct words {
         char **list;
         size_t n;

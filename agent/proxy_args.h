@@ -39,6 +39,9 @@ int proxy_args_read(const char *const *argv, size_t n, bool envoy, struct proxy_
 
 void proxy_args_done(struct proxy_args *a);
 
+/** proxy_args_concurrency() - the number of --concurrency, or -1: not given, or no number */
+int64_t proxy_args_concurrency(const struct proxy_args *a);
+
 struct launch_params {
         uint64_t epoch, base_id;
         const char *socket_path;

@@ -22,6 +22,8 @@ struct ctl {
         const char *canary;
         char **proxy;               /* behind "--"; NULL: there is none */
         size_t n_proxy;
+        int argc;                   /* what stands behind a verb that reads its words itself */
+        char **argv;
 };
 
 /* ask.c */
@@ -49,3 +51,6 @@ void show_status(const char *json);
 void show_event(const char *line, size_t n);
 /* One line: on stdout what serves now, on stderr why it does not. Return: the exit status */
 int show_end_of_order(const char *json, bool quiet);
+
+/* check.c */
+int verb_check(struct ctl *c);

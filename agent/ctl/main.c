@@ -323,7 +323,7 @@ static int later(struct ctl *c)
 
 /* Which options a verb takes, beside --run-dir and --name: a bit of each. */
 enum { TAKES_JSON = 1, TAKES_FOLLOW = 2, TAKES_WATCH = 4, TAKES_UNDO = 8, TAKES_READY = 16, TAKES_EPOCH = 32, TAKES_TIMEOUT = 64, TAKES_NO_WAIT = 128,
-       TAKES_TO = 256, TAKES_PROXY = 512 }; /* the latter: a command behind --, and how it is put to work */
+       TAKES_TO = 256, TAKES_PROXY = 512, /* a command behind --, and how it is put to work */ TAKES_ITS_OWN = 1024 };
 
 enum { TAKEN_BY_UPGRADE = TAKES_JSON | TAKES_TIMEOUT | TAKES_NO_WAIT | TAKES_PROXY };
 
@@ -339,6 +339,7 @@ static const struct verb {
         { "wait", "Wait until it is ready (--ready) or an epoch serves (--epoch N).", TAKES_READY | TAKES_EPOCH | TAKES_TIMEOUT, verb_wait },
         { "events", "Show what happened; --follow shows what happens.", TAKES_JSON | TAKES_FOLLOW, verb_events },
         { "why", "Say in one line why it is down or what went wrong last.", 0, verb_why },
+        { "check", "Check a proxy and its config as an upgrade would; --diff compares with what runs.", TAKES_ITS_OWN, verb_check },
         { "version", "Print the version.", TAKES_JSON, verb_version },
         { "upgrade", "Put a new config, binary or command to work and wait until it serves.", TAKEN_BY_UPGRADE, verb_upgrade },
         { "reload", "The same as upgrade.", TAKEN_BY_UPGRADE, verb_upgrade },
@@ -349,7 +350,6 @@ static const struct verb {
         { "top", "A live view. Not in this version.", 0, later },
         { "receipts", "What each handover cost. Not in this version.", 0, later },
         { "admin", "Ask the proxy's admin interface. Not in this version.", 0, later },
-        { "check", "Check a config without running it. Not in this version.", 0, later },
         { "certs", "Show certificates. Not in this version.", 0, later },
 };
 
@@ -550,6 +550,11 @@ int main(int argc, char **argv)
                 c.verb = verbs[i].name;
                 if (verbs[i].run == later && !asks_for_help(argv[2]))
                         return later(&c);
+                if (verbs[i].takes & TAKES_ITS_OWN) {
+                        c.argc = argc - 2;
+                        c.argv = argv + 2;
+                        return verbs[i].run(&c);
+                }
                 (void)snprintf(name, sizeof(name), "baton %s", verbs[i].name);
                 argv[1] = name;
                 argp_err_exit_status = EXIT_USAGE;

@@ -16,7 +16,7 @@ _baton()
                 return
         fi
         for ((i = 2; i < COMP_CWORD; i++)); do
-                if [[ $verb == run && ${COMP_WORDS[i]} == -- ]]; then
+                if [[ ($verb == run || $verb == check) && ${COMP_WORDS[i]} == -- ]]; then
                         if declare -F _command_offset >/dev/null && ((i + 1 <= COMP_CWORD)); then
                                 _command_offset $((i + 1))
                         fi
@@ -40,6 +40,7 @@ _baton()
         esac
         case $verb in
         run) mapfile -t COMPREPLY < <(compgen -W "$run" -- "$word") ;;
+        check) mapfile -t COMPREPLY < <(compgen -W "$run --diff --json --timeout" -- "$word") ;;
         status) mapfile -t COMPREPLY < <(compgen -W "$where --json --watch" -- "$word") ;;
         stop) mapfile -t COMPREPLY < <(compgen -W "$where --timeout --no-wait" -- "$word") ;;
         drain) mapfile -t COMPREPLY < <(compgen -W "$where --undo" -- "$word") ;;

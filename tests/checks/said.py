@@ -45,6 +45,7 @@ def verbs(root):
     text = (root / "agent/ctl/main.c").read_text()
     names = re.findall(r'\{ "([a-z]+)", "[^"]+", [A-Z0-9_ |]+, \w+ \}', text) + ["run"]
     options = re.findall(r'\{ \{ "([a-z-]+)", OPT_', text)
+    options += re.findall(r'strcmp\(word, "--([a-z-]+)"\)', (root / "agent/ctl/check.c").read_text())
     if len(names) < 15 or len(options) < 8:
         raise SystemExit(f"{len(names)} verbs and {len(options)} options in agent/ctl/main.c: said.py does not see them any more")
     return names, options

@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/cleanup.h"
 #include "agent/effects.h"
 #include "agent/kit.h"
 #include "tests/support/fault.h"
@@ -123,6 +125,8 @@ Test(kit, each_call_that_fails_is_told_and_leaves_no_name_no_segment_no_descript
 
         expect_each_call_may_fail(&m, ENOSPC);
         expect_each_call_may_fail(&m, EMFILE);
+        m.expand = true;
+        expect_each_call_may_fail(&m, ENOMEM);
         clean_up();
 }
 
@@ -165,5 +169,43 @@ Test(kit, a_copy_outlives_what_it_was_copied_from)
         kit_forget(run_dir, 2);
         cr_assert_eq(names_in(run_dir), 0);
         cr_assert(kit_make(&m, 3, CONTENT_DISK, false, "", &first, text, sizeof(text)) == KIT_E_CONFIG && strstr(text, config), "%s", text);
+        clean_up();
+}
+
+/* Where a file system has no second names, the copy is written: of the snapshot, whose variables are values by now. */
+Test(kit, a_copy_is_not_expanded_again_however_it_is_made)
+{
+        struct kit_maker m = maker();
+        struct kit first = KIT_NULL;
+        char text[256], path[128];
+        int written = 0;
+        bool fired = true;
+        FILE *f = fopen(config, "we");
+
+        cr_assert(f && fputs("a: ${A}, $${A}\n", f) >= 0 && fclose(f) == 0);
+        m.expand = true;
+        cr_assert_eq(kit_make(&m, 1, CONTENT_DISK, false, "", &first, text, sizeof(text)), 0, "%s", text);
+        kit_done(&first);
+        cr_assert_eq(kit_snapshot_path(&m, 2, path, sizeof(path)), 0);
+        for (int n = 0; fired; n++) {
+                CLEANUP(free_ptr) char *content = NULL;
+                struct kit second = KIT_NULL;
+                struct stat st;
+                size_t bytes;
+                int r;
+
+                fault_arm(n, EPERM);
+                r = kit_make(&m, 2, 1, false, "", &second, text, sizeof(text));
+                fired = fault_fired();
+                if (r != 0)
+                        continue;
+                cr_assert(stat(path, &st) == 0 && kit_read_file(path, &content, &bytes) == 0);
+                cr_expect_str_eq(content, "a: 1, ${A}\n");
+                written += st.st_nlink == 1;
+                kit_done(&second);
+                kit_forget(run_dir, 2);
+        }
+        cr_expect_eq(written, 1, "of all calls one is link()");
+        kit_forget(run_dir, 1);
         clean_up();
 }

@@ -107,6 +107,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 expect_sealed_alike(&o);
                 break;
         case OPTIONS_E_USAGE:
+        case OPTIONS_E_NO_PROXY:
                 if (!*error.text)
                         abort();
                 break;

@@ -143,6 +143,9 @@ WRAPPER(int, fstat, -1, (int fd, struct stat *st), (fd, st))
 #ifdef FAULT_WRAP_fchmod
 WRAPPER(int, fchmod, -1, (int fd, mode_t mode), (fd, mode))
 #endif
+#ifdef FAULT_WRAP_link
+WRAPPER(int, link, -1, (const char *from, const char *to), (from, to))
+#endif
 #ifdef FAULT_WRAP_mkdir
 WRAPPER(int, mkdir, -1, (const char *p, mode_t mode), (p, mode))
 #endif

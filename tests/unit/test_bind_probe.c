@@ -49,10 +49,11 @@ Test(bind_probe, a_taken_port_is_in_use_and_free_again_when_its_owner_is_gone)
 Test(bind_probe, a_port_that_is_shared_can_be_bound_by_those_who_share)
 {
         char url[64];
-        CLEANUP(close_fd) int fd = listen_somewhere(true, url);
+        int fd = listen_somewhere(true, url);
 
         cr_expect_eq(bind_probe(url, &shared), 0);
         cr_expect_eq(bind_probe(url, &alone), -EADDRINUSE);
+        (void)close(fd);
 }
 
 Test(bind_probe, a_probe_takes_no_connection_from_the_one_who_listens)
@@ -84,7 +85,7 @@ Test(bind_probe, an_address_of_another_host_needs_freebind)
 Test(bind_probe, what_envoy_does_not_bind_is_not_tried)
 {
         char url[64];
-        CLEANUP(close_fd) int fd = listen_somewhere(false, url);
+        int fd = listen_somewhere(false, url);
         struct bootstrap_listener unbound = { 0 }, elsewhere = { .binds = true, .elsewhere = true };
 
         cr_expect_eq(bind_probe(url, &unbound), 0);
@@ -92,6 +93,7 @@ Test(bind_probe, what_envoy_does_not_bind_is_not_tried)
         cr_expect_eq(bind_probe("udp://127.0.0.1:1", &shared), BIND_PROBE_UNKNOWN);
         cr_expect_eq(bind_probe("tcp://a.name:1", &shared), BIND_PROBE_UNKNOWN);
         cr_expect_eq(bind_probe("tcp://127.0.0.1:port", &shared), BIND_PROBE_UNKNOWN);
+        (void)close(fd);
 }
 
 Test(bind_probe, the_path_of_a_unix_socket_is_not_touched)

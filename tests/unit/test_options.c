@@ -36,11 +36,16 @@ static char *no_environment[] = { NULL };
 #define PARSE(...) parse_with(no_environment, (const char *const[]){ __VA_ARGS__, NULL })
 #define PARSE_IN(environment, ...) parse_with((char *[]){ environment, NULL }, (const char *const[]){ __VA_ARGS__, NULL })
 
-static void expect_refused(int r, const char *text)
+static void expect_answer(int r, int want, const char *text)
 {
-        cr_expect_eq(r, OPTIONS_E_USAGE, "answer %d, not a refusal: %s", r, text);
+        cr_expect_eq(r, want, "answer %d, not %d: %s", r, want, text);
         cr_expect(strstr(error.text, text), "'%s' does not say '%s'", error.text, text);
         cr_expect(!strchr(error.text, '\n'), "one line: %s", error.text);
+}
+
+static void expect_refused(int r, const char *text)
+{
+        expect_answer(r, OPTIONS_E_USAGE, text);
 }
 
 /* A file of --config. */
@@ -249,7 +254,7 @@ Test(options, each_option_says_that_its_value_is_missing)
         for (size_t i = 0; (name = options_names(i)); i++) {
                 (void)snprintf(option, sizeof(option), "--%s", name);
                 (void)snprintf(said, sizeof(said), "--%s: its value is missing", name);
-                if (PARSE(option) == OPTIONS_E_USAGE && strstr(error.text, "no proxy given"))
+                if (PARSE(option) == OPTIONS_E_NO_PROXY && strstr(error.text, "no proxy given"))
                         continue; /* a flag */
                 cr_expect(strstr(error.text, said) || strstr(error.text, "not in this version"), "--%s: %s", name, error.text);
         }
@@ -302,8 +307,9 @@ Test(options, the_last_of_one_option_counts_and_a_list_takes_them_all)
 
 Test(options, a_proxy_is_wanted_behind_two_dashes)
 {
-        expect_refused(PARSE("--hold-time=1s"), "no proxy given");
-        expect_refused(PARSE("--"), "no proxy given");
+        expect_answer(PARSE("--hold-time=1s", "--run-dir=/x"), OPTIONS_E_NO_PROXY, "no proxy given");
+        cr_expect_str_eq(options_str(&o, o.run_dir), "/x", "the rest is there");
+        expect_answer(PARSE("--"), OPTIONS_E_NO_PROXY, "no proxy given");
         expect_refused(PARSE("envoy", "-c", "x"), "write -- before the proxy");
         expect_refused(PARSE("--hold-time=1s", "envoy"), "write -- before the proxy");
         expect_refused(PARSE("--", ""), "the name of the proxy is empty");
@@ -377,4 +383,11 @@ Test(options, a_struct_of_another_version_or_size_is_not_mapped)
         cr_assert(pwrite(fd, &o, sizeof(o.version), 0) > 0);
         cr_expect_eq(options_map(fd, &again), -EPROTO);
         (void)close(fd);
+}
+
+Test(options, an_option_that_wants_a_value_is_known_by_its_whole_name)
+{
+        cr_expect(options_want_value("--name") && options_want_value("--run-dir") && options_want_value("--hold-time"));
+        cr_expect(!options_want_value("--standby") && !options_want_value("--expand-env"), "a flag");
+        cr_expect(!options_want_value("--name=x") && !options_want_value("--nam") && !options_want_value("name") && !options_want_value("--"));
 }

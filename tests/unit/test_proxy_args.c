@@ -159,3 +159,24 @@ Test(proxy_args, the_program_is_looked_up_once)
         cr_assert_eq(read_words(false, (const char *const[]){ "/no/such", NULL }, &c), 0);
         cr_expect_str_eq(c.program, "/no/such");
 }
+
+static void expect_concurrency(int64_t want, const char *a, const char *b)
+{
+        CLEANUP(proxy_args_done) struct proxy_args args = { 0 };
+
+        cr_assert_eq(READ(&args, "envoy", "-c", "x.yaml", a, b), 0, "%s", error.text);
+        cr_expect_eq(proxy_args_concurrency(&args), want, "%s %s", a, b ? b : "");
+}
+
+Test(proxy_args, the_number_of_workers_is_read_as_envoy_reads_it)
+{
+        expect_concurrency(3, "--concurrency", "3");
+        expect_concurrency(3, "--concurrency=3", NULL);
+        expect_concurrency(0, "--concurrency", "0");
+        expect_concurrency(-1, "--concurrency", "two");
+        expect_concurrency(-1, "--concurrency", "-2");
+        expect_concurrency(-1, "--concurrency=3x", NULL);
+        expect_concurrency(-1, "--concurrency", NULL);
+        expect_concurrency(-1, "--concurrency-x", "3");
+        expect_concurrency(-1, "--cpuset-threads", NULL);
+}
