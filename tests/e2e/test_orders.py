@@ -4,8 +4,10 @@ import json
 import os
 import signal
 import socket
+import struct
 
 import pytest
+from support.instance import WAIT_S, marked_processes, wait_until
 from support.orders import FakeAgent, ended
 
 
@@ -112,8 +114,9 @@ def test_a_ticket_that_is_forgotten_while_somebody_waits_is_404(agent):
 
 def open_request(agent, text):
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(30)
-    connection.connect(str(agent.socket))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", WAIT_S, 0))
+    connection.connect(str(agent.socket))  # waits for room in the queue, which it does not with a timeout of Python's
+    connection.settimeout(WAIT_S)
     connection.sendall(text.encode())
     return connection
 
@@ -359,11 +362,24 @@ def test_killed_clients_change_nothing(agent):
 
 def test_more_waiting_clients_than_the_server_takes_are_all_answered(agent):
     ticket = agent.ask("POST", "/v1/upgrade")[1]["ticket"]
-    waiting = [open_request(agent, f"GET /v1/ticket?id={ticket}&timeout_ms=600000 HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n") for _ in range(300)]
+    request = f"GET /v1/ticket?id={ticket}&timeout_ms=600000 HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n"
+    taken = [open_request(agent, request) for _ in range(256)]
+    wait_until(lambda: accepted(agent) == 256, "the server has all that it takes")
+    late = [open_request(agent, request) for _ in range(10)]
     agent.tell("end * committed 1 2")
-    for connection in waiting:
+    for connection in taken + late:
         answer = b""
         while more := connection.recv(65536):
             answer += more
         assert answer.startswith(b"HTTP/1.1 200 "), answer
         connection.close()
+
+
+def accepted(agent):
+    """How many connections of the control socket the server has."""
+    pid = next(p for p in marked_processes(agent.baton.mark) if p != agent.process.pid)
+    links = (os.path.join(f"/proc/{pid}/fd", fd) for fd in os.listdir(f"/proc/{pid}/fd"))
+    sockets = {os.readlink(path)[8:-1] for path in links if os.readlink(path).startswith("socket:")}
+    with open("/proc/net/unix") as table:
+        rows = [line.split() for line in table]
+    return sum(len(r) == 8 and r[7] == str(agent.socket) and r[5] == "03" and r[6] in sockets for r in rows)
