@@ -7,7 +7,7 @@ import socket
 import struct
 
 import pytest
-from support.instance import WAIT_S, marked_processes, wait_until
+from support.instance import WAIT_S, wait_until
 from support.orders import FakeAgent, ended
 
 
@@ -16,6 +16,19 @@ def agent(baton):
     fake = FakeAgent(baton)
     yield fake
     assert fake.quit() == 0
+
+
+def connections(agent):
+    """The inodes of all connections to the control socket; 0 while one waits to be accepted."""
+    with open("/proc/net/unix") as table:
+        rows = [line.split() for line in table]
+    return [r[6] for r in rows if len(r) == 8 and r[7] == str(agent.socket) and r[5] == "03"]
+
+
+def accepted(agent):
+    folder = f"/proc/{agent.pid()}/fd"
+    links = [os.readlink(os.path.join(folder, fd)) for fd in os.listdir(folder)]
+    return sum(f"socket:[{inode}]" in links for inode in connections(agent))
 
 
 # ---- the body ----------------------------------------------------------------------------------------------------
@@ -82,7 +95,7 @@ def test_stop_and_drain_and_pause_want_no_body_and_have_no_ticket(agent):
 def test_a_ticket_that_is_done_answers_all_who_wait_for_it(agent):
     ticket = agent.ask("POST", "/v1/upgrade")[1]["ticket"]
     waiting = [open_request(agent, f"GET /v1/ticket?id={ticket}&timeout_ms=600000 HTTP/1.1\r\nHost: b\r\n\r\n") for _ in range(3)]
-    agent.ask("GET", "/v1/status")  # the server has seen them
+    assert [agent.asked() for _ in waiting] == [ticket] * 3
     agent.tell(f"end {ticket} rolled_back 4 5 it hung")
     for connection in waiting:
         answer = connection.recv(65536).decode()
@@ -105,7 +118,7 @@ def test_a_ticket_that_is_not_done_in_time_is_504_and_an_unknown_one_404(agent):
 def test_a_ticket_that_is_forgotten_while_somebody_waits_is_404(agent):
     ticket = agent.ask("POST", "/v1/upgrade")[1]["ticket"]
     connection = open_request(agent, f"GET /v1/ticket?id={ticket}&timeout_ms=600000 HTTP/1.1\r\nHost: b\r\n\r\n")
-    agent.ask("GET", "/v1/status")
+    agent.asked()
     agent.tell("forget")
     agent.tell("end * committed 0 1")  # says that something changed
     assert connection.recv(65536).startswith(b"HTTP/1.1 404 ")
@@ -326,9 +339,37 @@ def test_an_agent_that_forgot_an_order_is_given_it_again_unless_that_would_do_it
 
 def test_an_instance_that_ends_meanwhile_is_told(agent):
     client = agent.client("upgrade")
-    agent.order()
+    assert agent.asked() == agent.order()["order"]["ticket"]
     assert agent.quit() == 0
     assert ended(client) == (3, "", "baton: the instance ended before the upgrade did\n")
+
+
+def test_an_instance_that_ends_answers_who_waits(agent):
+    ticket = agent.ask("POST", "/v1/upgrade")[1]["ticket"]
+    connection = open_request(agent, f"GET /v1/ticket?id={ticket}&timeout_ms=600000 HTTP/1.1\r\nHost: b\r\n\r\n")
+    assert agent.asked() == ticket
+    assert agent.quit() == 0
+    assert connection.recv(65536).startswith(b"HTTP/1.1 503 ")
+    connection.close()
+
+
+def test_patience_ends_also_where_nobody_answers(agent):
+    pid = agent.pid()
+    os.kill(pid, signal.SIGSTOP)
+    assert ended(agent.client("upgrade", "--timeout", "0")) == (4, "", "baton: timed out; the upgrade was not confirmed\n")
+    os.kill(pid, signal.SIGCONT)
+    assert agent.ask("GET", "/v1/status")[0] == 200
+
+
+def test_an_order_to_an_agent_that_hangs_is_given_to_the_one_that_takes_its_place(agent):
+    pid = agent.pid()
+    os.kill(pid, signal.SIGSTOP)
+    client = agent.client("rollback")
+    wait_until(lambda: connections(agent).count("0") == 2, "the client has looked for the instance, and now asks it")
+    os.kill(pid, signal.SIGKILL)
+    assert agent.order()["agent"] == 2
+    agent.tell("end * committed 1 2")
+    assert ended(client) == (0, "epoch 2 serves, it was 1\n", "")
 
 
 def test_twenty_at_once_are_each_told_their_own_end(agent):
@@ -373,13 +414,3 @@ def test_more_waiting_clients_than_the_server_takes_are_all_answered(agent):
             answer += more
         assert answer.startswith(b"HTTP/1.1 200 "), answer
         connection.close()
-
-
-def accepted(agent):
-    """How many connections of the control socket the server has."""
-    pid = next(p for p in marked_processes(agent.baton.mark) if p != agent.process.pid)
-    links = (os.path.join(f"/proc/{pid}/fd", fd) for fd in os.listdir(f"/proc/{pid}/fd"))
-    sockets = {os.readlink(path)[8:-1] for path in links if os.readlink(path).startswith("socket:")}
-    with open("/proc/net/unix") as table:
-        rows = [line.split() for line in table]
-    return sum(len(r) == 8 and r[7] == str(agent.socket) and r[5] == "03" and r[6] in sockets for r in rows)
