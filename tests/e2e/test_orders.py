@@ -22,7 +22,7 @@ def connections(agent):
     """The inodes of all connections to the control socket; 0 while one waits to be accepted."""
     with open("/proc/net/unix") as table:
         rows = [line.split() for line in table]
-    return [r[6] for r in rows if len(r) == 8 and r[7] == str(agent.socket) and r[5] == "03"]
+    return [r[6] for r in rows if len(r) == 8 and r[7] == str(agent.socket) and r[5] != "01"]
 
 
 def accepted(agent):

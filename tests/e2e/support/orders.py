@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 
-from .instance import WAIT_S, build_dir, marked_processes
+from .instance import WAIT_S, build_dir, marked_processes, wait_until
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -57,7 +57,7 @@ class FakeAgent:
 
     def pid(self):
         """Of the agent that answers now; `process` is what starts the next one."""
-        return next(p for p in marked_processes(self.baton.mark) if parent_of(p) == self.process.pid)
+        return wait_until(lambda: next((p for p in marked_processes(self.baton.mark) if parent_of(p) == self.process.pid), None), "an agent")
 
     def no_order(self):
         """Whether none has arrived that was not asked for; answered orders are told before their answers."""
@@ -86,8 +86,11 @@ class FakeAgent:
 
 
 def parent_of(pid):
-    with open(f"/proc/{pid}/stat") as stat:
-        return int(stat.read().rpartition(")")[2].split()[1])
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return int(stat.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
 
 
 def ended(client):
