@@ -270,6 +270,12 @@ def run_through(agent, prefix, cwd, *args):
         agent.baton.command = command
 
 
+def test_help_shows_where_the_command_stands(baton):
+    for verb in ("upgrade", "reload"):
+        assert f"Usage: baton {verb} [OPTION...] [-- PROXY [ARGS...]]" in baton.cli(verb, "--help", check=0, run_dir=False).stdout
+    assert "PROXY" not in baton.cli("rollback", "--help", check=0, run_dir=False).stdout
+
+
 @pytest.mark.parametrize("args, says", [
     (["upgrade", "envoy"], "write -- before the proxy"), (["upgrade", "--"], "no proxy behind --"), (["upgrade", "--", ""], "name of the proxy is empty"),
     (["upgrade", "--canary", "10"], "--canary: not in this version"), (["reload", "--canary=10,50"], "--canary: not in this version"),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Whatever a client sends as an order: it is refused with a member and a reason, or it keeps what is promised and reads back as the same. */
+/* Whatever a client sends: it is refused with a member and a reason, or it is an order as promised, and reads back as the same. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
