@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # What a user writes, and what baton says back.
-foreach(part IN ITEMS json order options instance proxy_args bootstrap listeners_page)
+foreach(part IN ITEMS json options instance proxy_args bootstrap listeners_page)
         baton_unit_test(${part} agent_options)
 endforeach()
 foreach(part IN ITEMS events why log listen_address)
