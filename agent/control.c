@@ -125,7 +125,6 @@ bool control_come_true(struct control_request *r)
         return true;
 }
 
-/* Since control_suspend() the wait is over: what was waited for, or the time. */
 static bool may_wait(struct control_request *r)
 {
         return !r->control->closing && !control_come_true(r) && mono_before(clock_now(), r->until);

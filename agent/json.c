@@ -361,6 +361,16 @@ static size_t sequence(const unsigned char *p)
         return n;
 }
 
+bool json_is_utf8(const char *text)
+{
+        const unsigned char *p = (const unsigned char *)text;
+        size_t n;
+
+        while (*p && (n = sequence(p)) > 0)
+                p += n;
+        return !*p;
+}
+
 static void quoted(struct json_writer *w, const char *text)
 {
         const unsigned char *p = (const unsigned char *)text;

@@ -56,6 +56,7 @@ bool json_is_string(const struct json *j, json_node n);
 int json_string(const struct json *j, json_node n, char *ret, size_t size);
 int json_int(const struct json *j, json_node n, int64_t *ret);
 int json_bool(const struct json *j, json_node n, bool *ret);
+bool json_is_utf8(const char *text); /* json_string() hands on what stands there, be it UTF-8 or not */
 int json_text(const struct json *j, json_node n, char *ret, size_t size); /* of any scalar, as it is written */
 
 /* ---- writing ---------------------------------------------------------------------------------------- */

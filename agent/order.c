@@ -29,7 +29,7 @@ static int read_text(struct reader *r, json_node n, const char **ret)
 
         if (json_string(r->doc, n, r->free, r->room) != 0)
                 return wrong(r, "text is wanted");
-        if (strstr(r->free, "\xef\xbf\xbd"))
+        if (!json_is_utf8(r->free) || strstr(r->free, "\xef\xbf\xbd"))
                 return wrong(r, "it has a character that cannot be handed on: NUL, or bytes that are not UTF-8");
         length = strlen(r->free) + 1;
         *ret = r->free;

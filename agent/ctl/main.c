@@ -542,7 +542,8 @@ int main(int argc, char **argv)
                 argv[1] = "version";
         for (size_t i = 0; i < N_VERBS; i++) {
                 struct argp_option taken[N_OPTIONS + 1];
-                struct argp argp = { .options = taken, .parser = on_option, .doc = verbs[i].doc };
+                struct argp argp = { .options = taken, .parser = on_option, .doc = verbs[i].doc,
+                                     .args_doc = verbs[i].takes & TAKES_PROXY ? "[-- PROXY [ARGS...]]" : NULL };
 
                 choose_options(&verbs[i], taken);
                 if (strcmp(argv[1], verbs[i].name) != 0)

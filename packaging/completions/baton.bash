@@ -16,7 +16,7 @@ _baton()
                 return
         fi
         for ((i = 2; i < COMP_CWORD; i++)); do
-                if [[ ($verb == run || $verb == check) && ${COMP_WORDS[i]} == -- ]]; then
+                if [[ $verb == @(run|check|upgrade|reload) && ${COMP_WORDS[i]} == -- ]]; then
                         if declare -F _command_offset >/dev/null && ((i + 1 <= COMP_CWORD)); then
                                 _command_offset $((i + 1))
                         fi
@@ -43,6 +43,8 @@ _baton()
         check) mapfile -t COMPREPLY < <(compgen -W "$run --diff --json --timeout" -- "$word") ;;
         status) mapfile -t COMPREPLY < <(compgen -W "$where --json --watch" -- "$word") ;;
         stop) mapfile -t COMPREPLY < <(compgen -W "$where --timeout --no-wait" -- "$word") ;;
+        upgrade | reload) mapfile -t COMPREPLY < <(compgen -W "$where --no-wait --timeout --observe --self --canary --json" -- "$word") ;;
+        rollback) mapfile -t COMPREPLY < <(compgen -W "$where --to --no-wait --timeout --json" -- "$word") ;;
         drain) mapfile -t COMPREPLY < <(compgen -W "$where --undo" -- "$word") ;;
         wait) mapfile -t COMPREPLY < <(compgen -W "$where --ready --epoch --timeout" -- "$word") ;;
         events) mapfile -t COMPREPLY < <(compgen -W "$where --follow --json" -- "$word") ;;

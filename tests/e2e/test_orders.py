@@ -4,8 +4,10 @@ import json
 import os
 import signal
 import socket
+import struct
 
 import pytest
+from support.instance import WAIT_S, wait_until
 from support.orders import FakeAgent, ended
 
 
@@ -14,6 +16,19 @@ def agent(baton):
     fake = FakeAgent(baton)
     yield fake
     assert fake.quit() == 0
+
+
+def connections(agent):
+    """The inodes of all connections to the control socket; 0 while one waits to be accepted."""
+    with open("/proc/net/unix") as table:
+        rows = [line.split() for line in table]
+    return [r[6] for r in rows if len(r) == 8 and r[7] == str(agent.socket) and r[5] != "01"]
+
+
+def accepted(agent):
+    folder = f"/proc/{agent.pid()}/fd"
+    links = [os.readlink(os.path.join(folder, fd)) for fd in os.listdir(folder)]
+    return sum(f"socket:[{inode}]" in links for inode in connections(agent))
 
 
 # ---- the body ----------------------------------------------------------------------------------------------------
@@ -80,7 +95,7 @@ def test_stop_and_drain_and_pause_want_no_body_and_have_no_ticket(agent):
 def test_a_ticket_that_is_done_answers_all_who_wait_for_it(agent):
     ticket = agent.ask("POST", "/v1/upgrade")[1]["ticket"]
     waiting = [open_request(agent, f"GET /v1/ticket?id={ticket}&timeout_ms=600000 HTTP/1.1\r\nHost: b\r\n\r\n") for _ in range(3)]
-    agent.ask("GET", "/v1/status")  # the server has seen them
+    assert [agent.asked() for _ in waiting] == [ticket] * 3
     agent.tell(f"end {ticket} rolled_back 4 5 it hung")
     for connection in waiting:
         answer = connection.recv(65536).decode()
@@ -103,7 +118,7 @@ def test_a_ticket_that_is_not_done_in_time_is_504_and_an_unknown_one_404(agent):
 def test_a_ticket_that_is_forgotten_while_somebody_waits_is_404(agent):
     ticket = agent.ask("POST", "/v1/upgrade")[1]["ticket"]
     connection = open_request(agent, f"GET /v1/ticket?id={ticket}&timeout_ms=600000 HTTP/1.1\r\nHost: b\r\n\r\n")
-    agent.ask("GET", "/v1/status")
+    agent.asked()
     agent.tell("forget")
     agent.tell("end * committed 0 1")  # says that something changed
     assert connection.recv(65536).startswith(b"HTTP/1.1 404 ")
@@ -112,8 +127,9 @@ def test_a_ticket_that_is_forgotten_while_somebody_waits_is_404(agent):
 
 def open_request(agent, text):
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(30)
-    connection.connect(str(agent.socket))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", WAIT_S, 0))
+    connection.connect(str(agent.socket))  # waits for room in the queue, which it does not with a timeout of Python's
+    connection.settimeout(WAIT_S)
     connection.sendall(text.encode())
     return connection
 
@@ -254,6 +270,12 @@ def run_through(agent, prefix, cwd, *args):
         agent.baton.command = command
 
 
+def test_help_shows_where_the_command_stands(baton):
+    for verb in ("upgrade", "reload"):
+        assert f"Usage: baton {verb} [OPTION...] [-- PROXY [ARGS...]]" in baton.cli(verb, "--help", check=0, run_dir=False).stdout
+    assert "PROXY" not in baton.cli("rollback", "--help", check=0, run_dir=False).stdout
+
+
 @pytest.mark.parametrize("args, says", [
     (["upgrade", "envoy"], "write -- before the proxy"), (["upgrade", "--"], "no proxy behind --"), (["upgrade", "--", ""], "name of the proxy is empty"),
     (["upgrade", "--canary", "10"], "--canary: not in this version"), (["reload", "--canary=10,50"], "--canary: not in this version"),
@@ -323,9 +345,37 @@ def test_an_agent_that_forgot_an_order_is_given_it_again_unless_that_would_do_it
 
 def test_an_instance_that_ends_meanwhile_is_told(agent):
     client = agent.client("upgrade")
-    agent.order()
+    assert agent.asked() == agent.order()["order"]["ticket"]
     assert agent.quit() == 0
     assert ended(client) == (3, "", "baton: the instance ended before the upgrade did\n")
+
+
+def test_an_instance_that_ends_answers_who_waits(agent):
+    ticket = agent.ask("POST", "/v1/upgrade")[1]["ticket"]
+    connection = open_request(agent, f"GET /v1/ticket?id={ticket}&timeout_ms=600000 HTTP/1.1\r\nHost: b\r\n\r\n")
+    assert agent.asked() == ticket
+    assert agent.quit() == 0
+    assert connection.recv(65536).startswith(b"HTTP/1.1 503 ")
+    connection.close()
+
+
+def test_patience_ends_also_where_nobody_answers(agent):
+    pid = agent.pid()
+    os.kill(pid, signal.SIGSTOP)
+    assert ended(agent.client("upgrade", "--timeout", "0")) == (4, "", "baton: timed out; the upgrade was not confirmed\n")
+    os.kill(pid, signal.SIGCONT)
+    assert agent.ask("GET", "/v1/status")[0] == 200
+
+
+def test_an_order_to_an_agent_that_hangs_is_given_to_the_one_that_takes_its_place(agent):
+    pid = agent.pid()
+    os.kill(pid, signal.SIGSTOP)
+    client = agent.client("rollback")
+    wait_until(lambda: connections(agent).count("0") == 2, "the client has looked for the instance, and now asks it")
+    os.kill(pid, signal.SIGKILL)
+    assert agent.order()["agent"] == 2
+    agent.tell("end * committed 1 2")
+    assert ended(client) == (0, "epoch 2 serves, it was 1\n", "")
 
 
 def test_twenty_at_once_are_each_told_their_own_end(agent):
@@ -359,9 +409,12 @@ def test_killed_clients_change_nothing(agent):
 
 def test_more_waiting_clients_than_the_server_takes_are_all_answered(agent):
     ticket = agent.ask("POST", "/v1/upgrade")[1]["ticket"]
-    waiting = [open_request(agent, f"GET /v1/ticket?id={ticket}&timeout_ms=600000 HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n") for _ in range(300)]
+    request = f"GET /v1/ticket?id={ticket}&timeout_ms=600000 HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n"
+    taken = [open_request(agent, request) for _ in range(256)]
+    wait_until(lambda: accepted(agent) == 256, "the server has all that it takes")
+    late = [open_request(agent, request) for _ in range(10)]
     agent.tell("end * committed 1 2")
-    for connection in waiting:
+    for connection in taken + late:
         answer = b""
         while more := connection.recv(65536):
             answer += more

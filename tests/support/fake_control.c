@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The control server with nothing behind it: fake_control RUN_DIR serves RUN_DIR/control.sock as an agent does, and the test
+ * The control server with nothing behind it: fake_control RUN_DIR serves RUN_DIR/control.sock as an agent does; the test
  * plays the rest. A line on stdin says what happens, and is answered by "ok"; each order that arrives is a line of JSON on
- * stdout. Agents die as asked and are followed by the next, which knows the tickets and has the same listening socket, as
+ * stdout, and each question about a ticket is "asked TICKET". Agents die as asked and are followed by the next, which knows the tickets and has the same listening socket, as
  * under the keeper.
  *
  *     end TICKET|* RESULT FROM|null TO|null [REASON]   it ended so
@@ -127,6 +127,12 @@ static enum control_ticket on_ticket(void *ud, uint64_t id, struct json_writer *
         const struct ticket *t = find_ticket(id);
 
         (void)ud;
+        if (w) {
+                char line[48];
+
+                (void)snprintf(line, sizeof(line), "asked %" PRIu64 "\n", id);
+                tell(line);
+        }
         if (!t)
                 return CONTROL_TICKET_UNKNOWN;
         if (w) {
@@ -247,9 +253,9 @@ static int be_agent(int fd)
         ev_io_init(&in, on_stdin, STDIN_FILENO, EV_READ);
         ev_io_start(loop, &in);
         ev_run(loop, 0);
-        (void)snprintf(path, sizeof(path), "%s/control.sock", run_dir);
-        (void)unlink(path); /* nobody may find an instance that does not answer any more */
         control_free(control);
+        (void)snprintf(path, sizeof(path), "%s/control.sock", run_dir);
+        (void)unlink(path); /* in this order, as at a stop: meanwhile clients still find the socket, and nobody behind it */
         ev_loop_destroy(loop);
         return 0;
 }

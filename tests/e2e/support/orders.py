@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 
-from .instance import WAIT_S, build_dir
+from .instance import WAIT_S, build_dir, marked_processes, wait_until
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -30,7 +30,7 @@ class FakeAgent:
         self.socket = baton.run_dir / "control.sock"
         self.process = subprocess.Popen([build_dir() / "fake_control", baton.run_dir], env=baton.environment(), stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True, bufsize=1)
-        self._oks, self._orders = queue.Queue(), queue.Queue()
+        self._oks, self._orders, self._asked = queue.Queue(), queue.Queue(), queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
         self._oks.get(timeout=WAIT_S)
 
@@ -38,6 +38,8 @@ class FakeAgent:
         for line in self.process.stdout:
             if line == "ok\n":
                 self._oks.put(line)
+            elif line.startswith("asked "):
+                self._asked.put(int(line[6:]))
             else:
                 self._orders.put(json.loads(line))
 
@@ -48,6 +50,14 @@ class FakeAgent:
 
     def order(self):
         return self._orders.get(timeout=WAIT_S)
+
+    def asked(self):
+        """The next ticket whose end was asked for; who did waits from now on, unless it is over."""
+        return self._asked.get(timeout=WAIT_S)
+
+    def pid(self):
+        """Of the agent that answers now; `process` is what starts the next one."""
+        return wait_until(lambda: next((p for p in marked_processes(self.baton.mark) if parent_of(p) == self.process.pid), None), "an agent")
 
     def no_order(self):
         """Whether none has arrived that was not asked for; answered orders are told before their answers."""
@@ -73,6 +83,14 @@ class FakeAgent:
         if self.process.poll() is None:
             self.tell("quit")
         return self.process.wait(WAIT_S)
+
+
+def parent_of(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return int(stat.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
 
 
 def ended(client):
