@@ -11,6 +11,7 @@
 
 #include "agent/json.h"
 #include "agent/metrics/metrics.h"
+#include "agent/order.h"
 
 struct control;
 struct ev_loop;
@@ -19,12 +20,9 @@ enum control_command {
         CONTROL_STOP, CONTROL_DRAIN, CONTROL_DRAIN_UNDO, CONTROL_UPGRADE, CONTROL_ROLLBACK, CONTROL_PAUSE, CONTROL_RESUME,
 };
 
-enum { CONTROL_NOT_IN_THIS_VERSION = 1 };
+enum { CONTROL_NOT_IN_THIS_VERSION = 1, CONTROL_REFUSED = 2 };
 
-struct control_args {
-        const char *body; /* of the request, at most 64 KB */
-        size_t n;
-};
+enum control_ticket { CONTROL_TICKET_UNKNOWN, CONTROL_TICKET_WAITS, CONTROL_TICKET_DONE };
 
 struct control_ops {
         void *ud;
@@ -33,8 +31,17 @@ struct control_ops {
         bool (*sampling)(void *ud, bool start);
         bool (*ready)(void *ud, char *reason, size_t n);
         bool (*live)(void *ud, char *reason, size_t n);
-        /* Return: 0; CONTROL_NOT_IN_THIS_VERSION; @detail is for people */
-        int (*command)(void *ud, enum control_command c, const struct control_args *args, char *detail, size_t n);
+        /*
+         * Only upgrade and rollback carry an order, with a ticket that is never 0; for the rest it is CONTROL_ORDER_NULL. It is
+         * read during the call alone. A ticket that is known already is no second order. Return: 0: taken, and stored;
+         * CONTROL_NOT_IN_THIS_VERSION, CONTROL_REFUSED: at once, with @detail for people; -errno
+         */
+        int (*command)(void *ud, enum control_command c, const struct control_order *o, char *detail, size_t n);
+        /*
+         * How far is the order of this ticket? With @w, unless it is unknown, one object: {"ticket":N,"state":"waiting|done",
+         * "kind":"upgrade","result":"committed|refused|rolled_back|superseded","from":2|null,"to":3|null,"reason":"","gap_ms":0.0}
+         */
+        enum control_ticket (*ticket)(void *ud, uint64_t id, struct json_writer *w);
         void (*metrics)(void *ud, struct metrics_writer *w);
 };
 

@@ -270,7 +270,7 @@ void start_clean(struct agent *a)
 
 /* ---- main ------------------------------------------------------------------------------------------- */
 
-static int on_command(void *userdata, enum control_command c, const struct control_args *args, char *detail, size_t n)
+static int on_command(void *userdata, enum control_command c, const struct control_order *o, char *detail, size_t n)
 {
         struct agent *a = userdata;
 
@@ -283,8 +283,8 @@ static int on_command(void *userdata, enum control_command c, const struct contr
                 agent_feed(a, &(struct succession_input){ .event = ON_UNREADY, .value = c == CONTROL_DRAIN });
                 return 0;
         case CONTROL_UPGRADE:
-                if (args->n > 0 && memmem(args->body, args->n, "\"self\":true", 11))
-                        return self_upgrade(a, NULL, NULL, NULL, detail, n) == 0 ? 0 : CONTROL_NOT_IN_THIS_VERSION;
+                if (o->self)
+                        return self_upgrade(a, NULL, o->ticket, detail, n) < 0 ? CONTROL_REFUSED : 0;
                 break;
         case CONTROL_ROLLBACK:
         case CONTROL_PAUSE:
@@ -295,11 +295,16 @@ static int on_command(void *userdata, enum control_command c, const struct contr
         return CONTROL_NOT_IN_THIS_VERSION;
 }
 
+static enum control_ticket on_ticket(void *userdata, uint64_t id, struct json_writer *w)
+{
+        return self_ticket(userdata, id, w);
+}
+
 static void serve_control(struct agent *a, struct inventory *inv)
 {
         struct control_ops ops = {
                 .ud = a, .status = status_write, .sampling = status_sampling, .ready = status_ready, .live = status_live, .command = on_command,
-                .metrics = status_metrics,
+                .ticket = on_ticket, .metrics = status_metrics,
         };
         int r = control_new(a->loop, &ops, &a->control);
 

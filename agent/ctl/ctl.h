@@ -6,23 +6,46 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NO_INSTANCE = 3, EXIT_TIMED_OUT = 4 };
+enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NO_INSTANCE = 3, EXIT_TIMED_OUT = 4, EXIT_REFUSED = 5 };
 
 struct ctl {
         const char *verb;
         const char *run_dir, *name; /* as given, "" if not */
         char found[256];            /* the run directory of a living instance */
-        bool json, follow, watch, undo, ready, no_wait;
+        bool json, follow, watch, undo, ready, no_wait, self;
+        bool takes_proxy;
         int64_t epoch;              /* -1 */
+        int64_t to;                 /* -1 */
         int64_t timeout_ms;         /* -1: none */
+        int64_t observe_ms;         /* -1: not given */
         int64_t seen;               /* number of the newest event that was */
+        const char *canary;
+        char **proxy;               /* behind "--"; NULL: there is none */
+        size_t n_proxy;
 };
+
+/* ask.c */
+int64_t ctl_now_ms(void);
+int ctl_find(struct ctl *c); /* Return: 0; the exit status, and why is said */
+bool ctl_still_there(struct ctl *c); /* ...is an instance, this one or its like: without a word */
+/* What the answer means for the exit status; a refusal is said in its own words. */
+int ctl_judge(int status, const char *body);
 
 /* http.c: one request to control.sock. Return: the HTTP status, or -errno (-ETIMEDOUT); the caller frees *ret_body */
 int ctl_request(const struct ctl *c, const char *method, const char *path, int64_t timeout_ms, char **ret_body);
+int ctl_post(const struct ctl *c, const char *path, const char *json, int64_t timeout_ms, char **ret_body);
 /* The body goes to @line line by line as it comes. Return: as above */
 int ctl_stream(const struct ctl *c, const char *path, void (*line)(const char *text, size_t n, void *userdata), void *userdata);
 
+/* orders.c: verbs */
+int verb_upgrade(struct ctl *c);
+int verb_rollback(struct ctl *c);
+int verb_pause(struct ctl *c);
+int verb_resume(struct ctl *c);
+
 /* show.c: for people */
+void show_escape(char *text, size_t size); /* control characters as \xNN */
 void show_status(const char *json);
 void show_event(const char *line, size_t n);
+/* One line: on stdout what serves now, on stderr why it does not. Return: the exit status */
+int show_end_of_order(const char *json, bool quiet);

@@ -45,8 +45,9 @@ static size_t on_body(char *bytes, size_t one, size_t n, void *userdata)
         return one * n;
 }
 
-static int perform(const struct ctl *c, const char *method, const char *path, int64_t timeout_ms, struct body *b)
+static int perform(const struct ctl *c, const char *method, const char *path, const char *json, int64_t timeout_ms, struct body *b)
 {
+        struct curl_slist *headers = NULL;
         CURL *easy = curl_easy_init();
         char url[512], socket[512];
         CURLcode r;
@@ -64,9 +65,16 @@ static int perform(const struct ctl *c, const char *method, const char *path, in
         (void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, timeout_ms > 0 ? (long)timeout_ms : 0L);
         (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
         (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, b);
+        if (json) {
+                headers = curl_slist_append(NULL, "Content-Type: application/json");
+                (void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+                (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)strlen(json));
+                (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, json);
+        }
         r = curl_easy_perform(easy);
         (void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
         curl_easy_cleanup(easy);
+        curl_slist_free_all(headers);
         if (r == CURLE_OPERATION_TIMEDOUT)
                 return -ETIMEDOUT;
         if (r == CURLE_COULDNT_CONNECT)
@@ -74,10 +82,10 @@ static int perform(const struct ctl *c, const char *method, const char *path, in
         return r == CURLE_OK ? (int)status : -EIO;
 }
 
-int ctl_request(const struct ctl *c, const char *method, const char *path, int64_t timeout_ms, char **ret_body)
+static int ask(const struct ctl *c, const char *method, const char *path, const char *json, int64_t timeout_ms, char **ret_body)
 {
         struct body b = { 0 };
-        int status = perform(c, method, path, timeout_ms, &b);
+        int status = perform(c, method, path, json, timeout_ms, &b);
 
         if (!b.text)
                 b.text = strdup("");
@@ -85,10 +93,20 @@ int ctl_request(const struct ctl *c, const char *method, const char *path, int64
         return b.text ? status : -ENOMEM;
 }
 
+int ctl_request(const struct ctl *c, const char *method, const char *path, int64_t timeout_ms, char **ret_body)
+{
+        return ask(c, method, path, NULL, timeout_ms, ret_body);
+}
+
+int ctl_post(const struct ctl *c, const char *path, const char *json, int64_t timeout_ms, char **ret_body)
+{
+        return ask(c, "POST", path, json, timeout_ms, ret_body);
+}
+
 int ctl_stream(const struct ctl *c, const char *path, void (*line)(const char *text, size_t n, void *userdata), void *userdata)
 {
         struct body b = { .line = line, .userdata = userdata };
-        int status = perform(c, "GET", path, c->timeout_ms, &b);
+        int status = perform(c, "GET", path, NULL, c->timeout_ms, &b);
 
         free(b.text);
         return status;

@@ -20,61 +20,14 @@
 #include "agent/json.h"
 
 enum { FILE_BYTES_MAX = 8 * 1024 * 1024, OPT_RUN_DIR = 256, OPT_NAME, OPT_JSON, OPT_FOLLOW, OPT_WATCH, OPT_UNDO, OPT_READY, OPT_EPOCH,
-       OPT_TIMEOUT, OPT_NO_WAIT };
-
-/* ---- finding and failing ---------------------------------------------------------------------------- */
-
-static int find(struct ctl *c)
-{
-        struct instance_error e;
-
-        if (instance_find(c->run_dir, c->name, c->found, sizeof(c->found), &e) == 0)
-                return 0;
-        fprintf(stderr, "baton: %s\n", e.text);
-        return EXIT_NO_INSTANCE;
-}
-
-/* What the answer means for the exit status; a refusal is said in its own words. */
-static int judge(int status, const char *body)
-{
-        struct json d;
-        struct json_error e;
-        char error[128] = "", detail[512] = "";
-
-        if (status >= 200 && status < 300)
-                return EXIT_FINE;
-        if (status == -ETIMEDOUT || status == 504) {
-                fprintf(stderr, "baton: timed out\n");
-                return EXIT_TIMED_OUT;
-        }
-        if (status < 0) {
-                fprintf(stderr, "baton: the instance does not answer: %s\n", strerror(-status));
-                return status == -ECONNREFUSED ? EXIT_NO_INSTANCE : EXIT_FAILED;
-        }
-        if (json_parse(body, strlen(body), &d, &e) == 0) {
-                (void)json_string(&d, json_get(&d, JSON_ROOT, "error"), error, sizeof(error));
-                (void)json_string(&d, json_get(&d, JSON_ROOT, "detail"), detail, sizeof(detail));
-                json_done(&d);
-        }
-        fprintf(stderr, "baton: %s%s%s\n", *error ? error : "refused", *detail && strcmp(error, detail) != 0 ? ": " : "",
-                strcmp(error, detail) != 0 ? detail : "");
-        return status == 501 ? EXIT_USAGE : EXIT_FAILED;
-}
+       OPT_TIMEOUT, OPT_NO_WAIT, OPT_OBSERVE, OPT_SELF, OPT_CANARY, OPT_TO };
 
 /* ---- verbs ------------------------------------------------------------------------------------------ */
-
-static int64_t now_ms(void)
-{
-        struct timespec ts;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static int status_once(const struct ctl *c)
 {
         CLEANUP(free_ptr) char *body = NULL;
-        int r = judge(ctl_request(c, "GET", "/v1/status", 10000, &body), body ? body : "");
+        int r = ctl_judge(ctl_request(c, "GET", "/v1/status", 10000, &body), body ? body : "");
 
         if (r)
                 return r;
@@ -119,7 +72,7 @@ static int stream_events(struct ctl *c, bool follow, void (*line)(const char *te
                 if (status == 200 && !follow)
                         return EXIT_FINE;
                 if (status != 200 && status != -EIO && status != -ECONNREFUSED)
-                        return judge(status, "");
+                        return ctl_judge(status, "");
                 if (instance_find(c->run_dir, c->name, c->found, sizeof(c->found), &e) != 0)
                         return EXIT_FINE; /* it stopped */
                 (void)usleep(10000);
@@ -141,7 +94,7 @@ static void on_change(const char *line, size_t n, void *userdata)
 
 static int verb_status(struct ctl *c)
 {
-        int r = find(c);
+        int r = ctl_find(c);
 
         if (r == 0 && c->watch)
                 r = stream_events(c, false, on_old);
@@ -264,11 +217,11 @@ static int verb_why(struct ctl *c)
 /* Over when nobody listens on the control socket any more. */
 static int wait_gone(struct ctl *c)
 {
-        int64_t until = c->timeout_ms < 0 ? INT64_MAX : now_ms() + c->timeout_ms;
+        int64_t until = c->timeout_ms < 0 ? INT64_MAX : ctl_now_ms() + c->timeout_ms;
         CLEANUP(free_ptr) char *body = NULL;
 
-        while (now_ms() < until) {
-                int64_t left = until == INT64_MAX ? 3600000 : until - now_ms();
+        while (ctl_now_ms() < until) {
+                int64_t left = until == INT64_MAX ? 3600000 : until - ctl_now_ms();
                 struct instance_error e;
                 char dir[256];
                 int status;
@@ -288,19 +241,19 @@ static int wait_gone(struct ctl *c)
 static int verb_stop(struct ctl *c)
 {
         CLEANUP(free_ptr) char *body = NULL;
-        int r = find(c);
+        int r = ctl_find(c);
 
         if (r == 0)
-                r = judge(ctl_request(c, "POST", "/v1/stop", 10000, &body), body ? body : "");
+                r = ctl_judge(ctl_request(c, "POST", "/v1/stop", 10000, &body), body ? body : "");
         return r || c->no_wait ? r : wait_gone(c);
 }
 
 static int post(struct ctl *c, const char *path)
 {
         CLEANUP(free_ptr) char *body = NULL;
-        int r = find(c);
+        int r = ctl_find(c);
 
-        return r ? r : judge(ctl_request(c, "POST", path, 10000, &body), body ? body : "");
+        return r ? r : ctl_judge(ctl_request(c, "POST", path, 10000, &body), body ? body : "");
 }
 
 static int verb_drain(struct ctl *c)
@@ -312,16 +265,16 @@ static int verb_drain(struct ctl *c)
 static void wait_here(struct ctl *c)
 {
         enum { MOMENT_MS = 2000, PAUSE_US = 10000 };
-        int64_t until = now_ms() + (c->timeout_ms < 0 ? MOMENT_MS : c->timeout_ms);
+        int64_t until = ctl_now_ms() + (c->timeout_ms < 0 ? MOMENT_MS : c->timeout_ms);
         struct instance_error e;
 
-        while (instance_find(c->run_dir, c->name, c->found, sizeof(c->found), &e) != 0 && now_ms() < until)
+        while (instance_find(c->run_dir, c->name, c->found, sizeof(c->found), &e) != 0 && ctl_now_ms() < until)
                 (void)usleep(PAUSE_US);
 }
 
 static int verb_wait(struct ctl *c)
 {
-        int64_t until = c->timeout_ms < 0 ? INT64_MAX : now_ms() + c->timeout_ms;
+        int64_t until = c->timeout_ms < 0 ? INT64_MAX : ctl_now_ms() + c->timeout_ms;
         char path[128];
         int r;
 
@@ -336,20 +289,20 @@ static int verb_wait(struct ctl *c)
         wait_here(c);
         do {
                 CLEANUP(free_ptr) char *body = NULL;
-                int64_t left = until == INT64_MAX ? 3600000 : until - now_ms();
+                int64_t left = until == INT64_MAX ? 3600000 : until - ctl_now_ms();
                 int status;
 
                 left = left > 0 ? left : 0; /* no patience: ask once */
-                r = find(c);
+                r = ctl_find(c);
                 if (r)
                         return r;
                 (void)snprintf(path, sizeof(path), "/v1/wait?%s=%" PRId64 "&timeout_ms=%" PRId64, c->ready ? "ready" : "epoch",
                                c->ready ? 1 : c->epoch, left);
                 status = ctl_request(c, "GET", path, left + 1000, &body);
                 if (status > 0 && (status != 504 || until != INT64_MAX))
-                        return judge(status, body);
+                        return ctl_judge(status, body);
                 (void)usleep(10000); /* the agent was replaced: ask the next one */
-        } while (now_ms() < until);
+        } while (ctl_now_ms() < until);
         fprintf(stderr, "baton: timed out\n");
         return EXIT_TIMED_OUT;
 }
@@ -369,7 +322,10 @@ static int later(struct ctl *c)
 /* ---- the table -------------------------------------------------------------------------------------- */
 
 /* Which options a verb takes, beside --run-dir and --name: a bit of each. */
-enum { TAKES_JSON = 1, TAKES_FOLLOW = 2, TAKES_WATCH = 4, TAKES_UNDO = 8, TAKES_READY = 16, TAKES_EPOCH = 32, TAKES_TIMEOUT = 64, TAKES_NO_WAIT = 128 };
+enum { TAKES_JSON = 1, TAKES_FOLLOW = 2, TAKES_WATCH = 4, TAKES_UNDO = 8, TAKES_READY = 16, TAKES_EPOCH = 32, TAKES_TIMEOUT = 64, TAKES_NO_WAIT = 128,
+       TAKES_TO = 256, TAKES_PROXY = 512 }; /* the latter: a command behind --, and how it is put to work */
+
+enum { TAKEN_BY_UPGRADE = TAKES_JSON | TAKES_TIMEOUT | TAKES_NO_WAIT | TAKES_PROXY };
 
 static const struct verb {
         const char *name;
@@ -384,11 +340,11 @@ static const struct verb {
         { "events", "Show what happened; --follow shows what happens.", TAKES_JSON | TAKES_FOLLOW, verb_events },
         { "why", "Say in one line why it is down or what went wrong last.", 0, verb_why },
         { "version", "Print the version.", TAKES_JSON, verb_version },
-        { "upgrade", "Put a new config or binary to work. Not in this version.", 0, later },
-        { "reload", "The same as upgrade. Not in this version.", 0, later },
-        { "rollback", "Go back. Not in this version.", 0, later },
-        { "pause", "Hold automatic upgrades. Not in this version.", 0, later },
-        { "resume", "Let them go on. Not in this version.", 0, later },
+        { "upgrade", "Put a new config, binary or command to work and wait until it serves.", TAKEN_BY_UPGRADE, verb_upgrade },
+        { "reload", "The same as upgrade.", TAKEN_BY_UPGRADE, verb_upgrade },
+        { "rollback", "Go back to what served before, or to an earlier epoch (--to N).", TAKES_JSON | TAKES_TIMEOUT | TAKES_NO_WAIT | TAKES_TO, verb_rollback },
+        { "pause", "Hold automatic upgrades back.", 0, verb_pause },
+        { "resume", "Let automatic upgrades go on.", 0, verb_resume },
         { "stats", "Totals over all generations. Not in this version.", 0, later },
         { "top", "A live view. Not in this version.", 0, later },
         { "receipts", "What each handover cost. Not in this version.", 0, later },
@@ -413,6 +369,10 @@ static const struct {
         { { "epoch", OPT_EPOCH, "N", 0, "until this epoch, or a later one, serves", 0 }, TAKES_EPOCH },
         { { "timeout", OPT_TIMEOUT, "D", 0, "how long to be patient (for ever)", 0 }, TAKES_TIMEOUT },
         { { "no-wait", OPT_NO_WAIT, NULL, 0, "do not wait for the end", 0 }, TAKES_NO_WAIT },
+        { { "observe", OPT_OBSERVE, "D", 0, "watch it so long before it is final (as baton run was told)", 0 }, TAKES_PROXY },
+        { { "self", OPT_SELF, NULL, 0, "replace baton itself", 0 }, TAKES_PROXY },
+        { { "canary", OPT_CANARY, "PCT[,PCT...]", 0, "not in this version", 0 }, TAKES_PROXY },
+        { { "to", OPT_TO, "EPOCH", 0, "to this epoch", 0 }, TAKES_TO },
         { { NULL, 'h', NULL, OPTION_HIDDEN, "the same as --help", 0 }, 0 },
 };
 
@@ -429,10 +389,30 @@ static void choose_options(const struct verb *v, struct argp_option ret[N_OPTION
         ret[n] = (struct argp_option){ 0 };
 }
 
+static int64_t epoch_of(struct argp_state *state, const char *option, const char *arg)
+{
+        char *end;
+        int64_t epoch;
+
+        errno = 0;
+        epoch = strtoll(arg, &end, 10);
+        if (errno || *end || *arg < '0' || *arg > '9')
+                argp_error(state, "%s: '%s' is no epoch", option, arg);
+        return epoch;
+}
+
+static int64_t duration_of(struct argp_state *state, const char *option, const char *arg)
+{
+        int64_t ms = 0;
+
+        if (duration_parse(arg, &ms) < 0)
+                argp_error(state, "%s: '%s' is no duration: use ms, s, min or h", option, arg);
+        return ms;
+}
+
 static error_t on_option(int key, char *arg, struct argp_state *state)
 {
         struct ctl *c = state->input;
-        char *end;
 
         switch (key) {
         case OPT_RUN_DIR:
@@ -457,14 +437,22 @@ static error_t on_option(int key, char *arg, struct argp_state *state)
                 c->ready = true;
                 return 0;
         case OPT_EPOCH:
-                errno = 0;
-                c->epoch = strtoll(arg, &end, 10);
-                if (errno || *end || *arg < '0' || *arg > '9')
-                        argp_error(state, "--epoch: '%s' is no epoch", arg);
+                c->epoch = epoch_of(state, "--epoch", arg);
+                return 0;
+        case OPT_TO:
+                c->to = epoch_of(state, "--to", arg);
                 return 0;
         case OPT_TIMEOUT:
-                if (duration_parse(arg, &c->timeout_ms) < 0)
-                        argp_error(state, "--timeout: '%s' is no duration: use ms, s, min or h", arg);
+                c->timeout_ms = duration_of(state, "--timeout", arg);
+                return 0;
+        case OPT_OBSERVE:
+                c->observe_ms = duration_of(state, "--observe", arg);
+                return 0;
+        case OPT_SELF:
+                c->self = true;
+                return 0;
+        case OPT_CANARY:
+                c->canary = arg;
                 return 0;
         case OPT_NO_WAIT:
                 c->no_wait = true;
@@ -473,7 +461,7 @@ static error_t on_option(int key, char *arg, struct argp_state *state)
                 argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
                 return 0;
         case ARGP_KEY_ARG:
-                argp_error(state, "unknown argument %s", arg);
+                argp_error(state, c->takes_proxy ? "unknown argument %s: write -- before the proxy" : "unknown argument %s", arg);
                 return 0;
         default:
                 return ARGP_ERR_UNKNOWN;
@@ -527,9 +515,23 @@ static bool asks_for_help(const char *word)
         return word && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0);
 }
 
+/* What stands behind "--" is the proxy's, options included. Return: how many arguments are left for us */
+static int cut_proxy(struct ctl *c, int argc, char **argv)
+{
+        for (int i = 2; i < argc; i++) {
+                if (strcmp(argv[i], "--") != 0)
+                        continue;
+                c->proxy = argv + i + 1;
+                c->n_proxy = (size_t)(argc - i - 1);
+                argv[i] = NULL;
+                return i;
+        }
+        return argc;
+}
+
 int main(int argc, char **argv)
 {
-        struct ctl c = { .run_dir = "", .name = "", .epoch = -1, .timeout_ms = -1 };
+        struct ctl c = { .run_dir = "", .name = "", .epoch = -1, .timeout_ms = -1, .to = -1, .observe_ms = -1 };
         char name[64];
 
         if (argc < 2)
@@ -551,6 +553,8 @@ int main(int argc, char **argv)
                 (void)snprintf(name, sizeof(name), "baton %s", verbs[i].name);
                 argv[1] = name;
                 argp_err_exit_status = EXIT_USAGE;
+                c.takes_proxy = verbs[i].takes & TAKES_PROXY;
+                argc = c.takes_proxy ? cut_proxy(&c, argc, argv) : argc;
                 if (argp_parse(&argp, argc - 1, argv + 1, 0, NULL, &c) != 0)
                         return EXIT_USAGE;
                 return verbs[i].run(&c);

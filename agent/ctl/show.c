@@ -8,7 +8,7 @@
 #include "agent/json.h"
 
 /* Control characters as \xNN: what a proxy said must not steer somebody's terminal. */
-static void escape(char *buf, size_t size)
+void show_escape(char *buf, size_t size)
 {
         char plain[512];
         size_t at = 0, n = strlen(buf);
@@ -32,7 +32,7 @@ static const char *text_of(const struct json *d, json_node n, const char *key, c
 {
         if (json_text(d, json_get(d, n, key), buf, size) != 0 || strcmp(buf, "null") == 0 || !*buf)
                 (void)snprintf(buf, size, "-");
-        escape(buf, size);
+        show_escape(buf, size);
         return buf;
 }
 
@@ -110,13 +110,51 @@ void show_event(const char *line, size_t n)
                 if (json_string(&d, k, key, sizeof(key)) != 0 || !strcmp(key, "time") || !strcmp(key, "level") || !strcmp(key, "event") ||
                     !strcmp(key, "seq") || !strcmp(key, "mono_ns"))
                         continue;
-                escape(key, sizeof(key));
+                show_escape(key, sizeof(key));
                 if (json_text(&d, json_value_of(&d, k), value, sizeof(value)) != 0)
                         continue;
-                escape(value, sizeof(value));
+                show_escape(value, sizeof(value));
                 printf(" %s=%s%s%s", key, strchr(value, ' ') ? "\"" : "", value, strchr(value, ' ') ? "\"" : "");
         }
         printf("\n");
         fflush(stdout);
         json_done(&d);
+}
+
+static void say_what_serves(const char *from, const char *to)
+{
+        if (strcmp(to, "-") == 0)
+                printf("done\n");
+        else if (strcmp(from, to) == 0)
+                printf("epoch %s serves on\n", to);
+        else
+                printf(strcmp(from, "-") == 0 ? "epoch %s serves\n" : "epoch %s serves, it was %s\n", to, from);
+}
+
+int show_end_of_order(const char *json, bool quiet)
+{
+        char result[32], reason[4096], from[24], to[24];
+        struct json d;
+        struct json_error e;
+
+        if (json_parse(json, strlen(json), &d, &e) != 0) {
+                fprintf(stderr, "baton: the answer is not understood\n");
+                return EXIT_FAILED;
+        }
+        text_of(&d, JSON_ROOT, "result", result, sizeof(result));
+        text_of(&d, JSON_ROOT, "reason", reason, sizeof(reason));
+        text_of(&d, JSON_ROOT, "from", from, sizeof(from));
+        text_of(&d, JSON_ROOT, "to", to, sizeof(to));
+        json_done(&d);
+        if (strcmp(result, "committed") == 0) {
+                if (!quiet)
+                        say_what_serves(from, to);
+                return EXIT_FINE;
+        }
+        if (quiet)
+                return EXIT_REFUSED;
+        fprintf(stderr, "baton: %s%s%s", strcmp(result, "rolled_back") == 0 ? "rolled back" : result, strcmp(reason, "-") == 0 ? "" : ": ",
+                strcmp(reason, "-") == 0 ? "" : reason);
+        fprintf(stderr, strcmp(from, "-") == 0 ? "\n" : "; epoch %s serves on\n", from);
+        return EXIT_REFUSED;
 }

@@ -393,6 +393,7 @@ static void dismiss_agent(struct keeper *k)
         }
         a->leaving = true;
         k->self.tell = true;
+        k->self.ticket = k->ticket;
         a->kill_at = a->working && k->talk.listed ? mono_after_ms(now, GRACE_MS) : now;
 }
 

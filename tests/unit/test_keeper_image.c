@@ -16,7 +16,7 @@ static void fill(void)
 {
         k = (struct keeper){ .pid = 41, .started = { 5 }, .nofile_soft = 1024, .nofile_hard = 4096, .flags = WIRE_NOTIFIES,
                              .launched = true, .null_fd = 3, .signal_fd = 4, .heartbeat_fd = 5, .errors_fd = 6, .notify_fd = -1,
-                             .replaced = 7, .version = "0.1.0" };
+                             .replaced = 7, .ticket = 99, .version = "0.1.0" };
         k.agent = (struct agent_process){ .pid = 42, .starts = 3, .working = true, .start_at = MONO_NEVER, .kill_at = MONO_NEVER,
                                           .warned = { 9 } };
         k.talk = (struct talk){ .fd = 8, .listed = true, .tell_hup = true };
@@ -115,7 +115,7 @@ Test(keeper_image, no_part_of_an_image_is_taken_for_one)
 
 Test(keeper_image, jobs_that_cannot_be_are_refused)
 {
-        const size_t job = AT_CORE + 296, pid = job + 8, pidfd = job + 40, slot = job + 44;
+        const size_t job = AT_CORE + 304, pid = job + 8, pidfd = job + 40, slot = job + 44;
         static const uint32_t bad_slots[] = { JOBS_MAX, 3 /* that of the next */, UINT32_MAX };
         size_t n;
 

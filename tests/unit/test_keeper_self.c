@@ -43,7 +43,7 @@ static struct keeper_event ended(struct rig_agent *a)
 
 static void begin(struct rig_agent *a)
 {
-        int r = keeper_link_self(a->link, "");
+        int r = keeper_link_self(a->link, "", 0);
 
         cr_assert_eq(r, 0, "%s", strerror(-r));
 }
@@ -383,20 +383,26 @@ Test(keeper_self, a_bad_next_version_is_refused_with_a_reason_and_nothing_change
 
 Test(keeper_self, what_is_not_there_or_has_no_absolute_path_is_refused_at_once)
 {
+        struct keeper_event e;
         struct rig r;
         struct rig_agent a;
         char path[128];
 
         rig_start(&r, NULL);
         rig_work(&r, &a);
-        cr_expect_eq(keeper_link_self(a.link, "baton"), -EINVAL);
-        cr_expect_eq(keeper_link_self(a.link, "/nothing/here"), -ENOENT);
+        cr_expect_eq(keeper_link_self(a.link, "baton", 0), -EINVAL);
+        cr_expect_eq(keeper_link_self(a.link, "/nothing/here", 0), -ENOENT);
         (void)snprintf(path, sizeof(path), "%s/baton", r.folder);
         cr_assert_eq(unlink(path), 0);
-        cr_expect_eq(keeper_link_self(a.link, ""), -ENOENT);
+        cr_expect_eq(keeper_link_self(a.link, "", 0), -ENOENT);
         rig_replace(&r, "baton", BATON_PROGRAM, 0);
-        cr_expect_eq(keeper_link_self(a.link, path), 0);
-        cr_expect_str_eq(ended(&a).text, "");
+        cr_expect_eq(keeper_link_self(a.link, path, 77), 0);
+        e = ended(&a);
+        cr_expect_str_eq(e.text, "");
+        cr_expect_eq(e.ticket, 77);
+        rig_agent_exit(&a, 0);
+        rig_work(&r, &a);
+        cr_expect_eq(a.facts.replaced_ticket, 77);
         rig_agent_done(&a);
         rig_end(&r);
 }
@@ -412,15 +418,17 @@ Test(keeper_self, while_one_is_tried_the_keeper_works_and_a_second_try_is_refuse
         rig_start(&r, NULL);
         rig_work(&r, &a);
         rig_replace_script(&r, "baton", HANGS, 0755);
-        begin(&a);
+        cr_assert_eq(keeper_link_self(a.link, "", 5), 0);
         wait_hanging(&r, pids);
-        cr_expect_eq(keeper_link_self(a.link, ""), -EALREADY);
+        cr_expect_eq(keeper_link_self(a.link, "", 0), -EALREADY);
+        cr_expect_eq(keeper_link_self(a.link, "", 6), -EALREADY);
+        cr_expect_eq(keeper_link_self(a.link, "", 5), 0, "a repeat is answered, not done again");
         (void)rig_shell(&a, 1, "exit 5", &pidfd);
         e = rig_event(&a);
         cr_expect(e.type == WIRE_EXITED && e.job.status == 5);
         rig_agent_kill(&a);
         rig_work(&r, &a); /* another agent: the try goes on */
-        cr_expect_eq(keeper_link_self(a.link, ""), -EALREADY);
+        cr_expect_eq(keeper_link_self(a.link, "", 0), -EALREADY);
         cr_assert_eq(kill(pids[1], SIGKILL), 0);
         expect_refused(&a, "signal 9");
         wait_gone(pids[0]);
@@ -445,7 +453,7 @@ Test(keeper_self, a_stop_ends_the_try_and_is_a_stop_like_any_other)
         cr_expect(e.type == WIRE_SIGNAL && e.signal.signo == SIGTERM);
         expect_refused(&a, "a stop was asked for");
         wait_gone(pids[0]);
-        cr_expect_eq(keeper_link_self(a.link, ""), -ESHUTDOWN);
+        cr_expect_eq(keeper_link_self(a.link, "", 0), -ESHUTDOWN);
         cr_assert_eq(keeper_link_end(a.link, 0), 0);
         rig_agent_exit(&a, 0);
         cr_expect_eq(rig_keeper_status(&r), 0);
@@ -467,7 +475,7 @@ Test(keeper_self, one_that_hangs_is_ended_with_all_that_it_has_started, .timeout
         expect_refused(&a, "did not say within 10 s");
         wait_gone(pids[0]);
         wait_gone(pids[1]);
-        cr_expect_eq(keeper_link_self(a.link, "/nothing/here"), -ENOENT, "the next try may begin");
+        cr_expect_eq(keeper_link_self(a.link, "/nothing/here", 0), -ENOENT, "the next try may begin");
         rig_agent_done(&a);
         rig_end(&r);
 }
