@@ -90,25 +90,15 @@ enum control_ticket self_ticket(const struct agent *a, uint64_t id, struct json_
         return CONTROL_TICKET_DONE;
 }
 
-static void on_last_words(struct ev_loop *loop, ev_timer *w, int revents)
-{
-        (void)loop;
-        (void)w;
-        (void)revents;
-        log_flush();
-        exit(0); /* what runs is the next agent's, as after any other end of one */
-}
-
 void self_told(struct agent *a, uint64_t ticket, const char *refusal)
 {
-        a->self = (struct self){ .state = *refusal ? SELF_REFUSED : SELF_REPLACED, .ticket = ticket };
-        if (*refusal) {
-                (void)snprintf(a->self.reason, sizeof(a->self.reason), "%s", refusal);
-                refused(refusal);
-        } else {
-                ev_timer_init(&a->self.last_words, on_last_words, SELF_LAST_WORDS_MS / 1e3, 0.);
-                ev_timer_start(a->loop, &a->self.last_words);
+        if (!*refusal) {
+                log_flush();
+                exit(0); /* what runs is the next agent's, as after any other end of one */
         }
+        a->self = (struct self){ .state = SELF_REFUSED, .ticket = ticket };
+        (void)snprintf(a->self.reason, sizeof(a->self.reason), "%s", refusal);
+        refused(refusal);
         if (a->control)
                 control_changed(a->control);
 }

@@ -5,7 +5,6 @@
  */
 #pragma once
 
-#include <ev.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,13 +14,10 @@
 
 struct agent;
 
-enum { SELF_LAST_WORDS_MS = 100 };
-
 struct self {
-        enum self_state { SELF_NOTHING, SELF_TRIED, SELF_REFUSED, SELF_REPLACED } state;
+        enum self_state { SELF_NOTHING, SELF_TRIED, SELF_REFUSED } state;
         uint64_t ticket;
         char reason[WIRE_SELF_TEXT_BYTES]; /* of a refusal */
-        ev_timer last_words;
 };
 
 /**
@@ -41,7 +37,8 @@ enum control_ticket self_ticket(const struct agent *a, uint64_t id, struct json_
 
 /**
  * self_told() - the keeper has said how it ended
- * @refusal:  "": it did as was asked; then this agent answers who waits, and ends SELF_LAST_WORDS_MS later
+ * @refusal:  "": it did as was asked. Then this does not return: the agent ends at once, and whoever waits for the ticket
+ *            is answered by the next one, which is of the new version
  */
 void self_told(struct agent *a, uint64_t ticket, const char *refusal);
 

@@ -378,7 +378,7 @@ static int read_image(struct keeper *k, int image_fd)
 }
 
 /*
- * The agent of before is told that it is over, answers whoever asked for it, and goes. What it does until then it
+ * The agent of before is told that it is over, and goes. What it does until then it
  * does with us: its wire is as it was.
  */
 static void dismiss_agent(struct keeper *k)
