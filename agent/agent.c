@@ -582,7 +582,7 @@ static void on_keeper(struct ev_loop *loop, ev_io *w, int revents)
                 else if (e.type == WIRE_SIGNAL)
                         on_user_signal(a, &e.signal);
                 else if (e.type == WIRE_SELF_ENDED)
-                        self_told(a, e.text);
+                        self_told(a, e.ticket, e.text);
         }
         if (r < 0)
                 keeper_is_gone(a, r);

@@ -209,6 +209,7 @@ static void read_struct(const struct keeper_link *l, const struct message *m, vo
 /* A refusal without a reason is one all the same. */
 static void note_text(const struct keeper_link *l, const struct message *m, struct keeper_event *e)
 {
+        e->ticket = m->head.job;
         read_struct(l, m, e->text, sizeof(e->text) - 1);
         if (m->head.value != 0 && !*e->text)
                 memcpy(e->text, "unknown", sizeof("unknown"));
@@ -498,10 +499,11 @@ int keeper_link_notify(struct keeper_link *l, const char *text)
         return call_plain(l, &q);
 }
 
-int keeper_link_self(struct keeper_link *l, const char *path)
+int keeper_link_self(struct keeper_link *l, const char *path, uint64_t ticket)
 {
         struct request q = request_new(WIRE_SELF);
 
+        q.head.job = ticket;
         request_add(&q, path, strlen(path));
         return call_plain(l, &q);
 }

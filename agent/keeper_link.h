@@ -28,9 +28,10 @@ enum {
 };
 
 struct keeper_event {
-        enum wire_type type; /* WIRE_EXITED: job is set; WIRE_SIGNAL: signal is set; WIRE_SELF_ENDED: text is set */
+        enum wire_type type; /* WIRE_EXITED: job is set; WIRE_SIGNAL: signal is set; WIRE_SELF_ENDED: ticket, text are set */
         struct wire_job job;
         struct wire_signal signal;
+        uint64_t ticket;
         char text[WIRE_SELF_TEXT_BYTES]; /* why the keeper was not replaced; "": it was, and this agent shall go */
 };
 
@@ -119,13 +120,14 @@ int keeper_link_notify(struct keeper_link *l, const char *text);
 
 /**
  * keeper_link_self() - have the keeper replaced by the next version of its program, if that is good
- * @path:  of it, absolute; "": where the running one was started from
+ * @path:    of it, absolute; "": where the running one was started from
+ * @ticket:  what WIRE_SELF_ENDED will name, or 0; a repeat with that of the one that is tried is answered like the first
  *
  * WIRE_SELF_ENDED tells how it ended, after up to ten seconds.
  *
  * Return: 0: it is tried; as above; -EALREADY: one is; -ESHUTDOWN: all is ending; -ENOENT...: as open(2) at the path
  */
-int keeper_link_self(struct keeper_link *l, const char *path);
+int keeper_link_self(struct keeper_link *l, const char *path, uint64_t ticket);
 
 /**
  * keeper_link_dispatch() - the next event, oldest first; never blocks

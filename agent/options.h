@@ -9,8 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifndef OPTIONS_VERSION
+#define OPTIONS_VERSION 1
+#endif
+
 enum {
-        OPTIONS_VERSION = 1,
         OPTIONS_STATUS_MAX = 8,
         OPTIONS_NAME_MAX = 50, /* behind /tmp/baton-UID/ it still is a short enough run directory */
         OPTIONS_LIST_MAX = 64,

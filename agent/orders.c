@@ -11,23 +11,13 @@
 
 /* ---- baton itself ----------------------------------------------------------------------------------- */
 
-static void self_is_over(void *userdata, const char *refusal)
-{
-        agent_feed(userdata, &(struct succession_input){ .event = ON_SELF_ENDED, .text = refusal });
-}
-
 static int replace_self(struct agent *a, const struct control_order *o, char *detail, size_t n)
 {
-        if (upgrade_ticket(&a->s.upgrade, o->ticket, &(struct outcome){ 0 }) != TICKET_UNKNOWN)
-                return 0; /* told again */
         if (o->n_proxy > 0) {
                 (void)snprintf(detail, n, "--self replaces baton, not the proxy: give a command, or --self");
                 return CONTROL_REFUSED;
         }
-        if (self_upgrade(a, NULL, self_is_over, a, detail, n) < 0)
-                return CONTROL_REFUSED;
-        agent_feed(a, &(struct succession_input){ .event = ON_SELF, .ticket = o->ticket });
-        return 0;
+        return self_upgrade(a, NULL, o->ticket, detail, n) < 0 ? CONTROL_REFUSED : 0;
 }
 
 /* ---- the proxy -------------------------------------------------------------------------------------- */
@@ -133,7 +123,7 @@ enum control_ticket orders_ticket(void *userdata, uint64_t id, struct json_write
         enum ticket_state state = upgrade_ticket(&a->s.upgrade, id, &o);
 
         if (state == TICKET_UNKNOWN)
-                return CONTROL_TICKET_UNKNOWN;
+                return self_ticket(a, id, w);
         if (w)
                 write_ticket(w, id, state == TICKET_DONE, &o);
         return state == TICKET_DONE ? CONTROL_TICKET_DONE : CONTROL_TICKET_WAITS;

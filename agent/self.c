@@ -40,44 +40,67 @@ static const char *why_not(int r)
         }
 }
 
-int self_upgrade(struct agent *a, const char *path, self_ended *ended, void *userdata, char *reterr, size_t size)
+static bool is_known(const struct agent *a, uint64_t ticket)
 {
-        int r = keeper_link_self(a->link, path ? path : "");
+        return ticket && ((a->self.state != SELF_NOTHING && a->self.ticket == ticket) || a->keeper.replaced_ticket == ticket);
+}
 
+int self_upgrade(struct agent *a, const char *path, uint64_t ticket, char *reterr, size_t size)
+{
+        int r;
+
+        if (is_known(a, ticket))
+                return 0;
+        r = keeper_link_self(a->link, path ? path : "", ticket);
         if (r < 0) {
-                (void)snprintf(reterr, size, "%s%s%s", path && r == -ENOENT ? path : "", path && r == -ENOENT ? ": " : "", why_not(r));
+                (void)snprintf(reterr, size, "%s%s%s", path ? path : "", path ? ": " : "", why_not(r));
                 refused(reterr);
                 return r;
         }
-        a->self = (struct self){ .asked = true, .ended = ended, .userdata = userdata };
+        a->self = (struct self){ .state = SELF_TRIED, .ticket = ticket };
         log_event(LOG_NOTICE, "self.started", F_STR("version", BATON_VERSION), F_STR("path", path ? path : ""));
         return 0;
 }
 
-static void on_last_words(struct ev_loop *loop, ev_timer *w, int revents)
+static void write_ticket(struct json_writer *w, uint64_t id, bool done, const char *reason)
 {
-        (void)loop;
-        (void)w;
-        (void)revents;
-        log_flush();
-        exit(0); /* what runs is the next agent's, as after any other end of one */
+        if (!w)
+                return;
+        json_begin_object(w);
+        json_key(w, "ticket"), json_uint_value(w, id);
+        json_key(w, "state"), json_string_value(w, done ? "done" : "waiting");
+        json_key(w, "kind"), json_string_value(w, "self");
+        json_key(w, "result"), json_string_value(w, !done ? "" : *reason ? "refused" : "committed");
+        json_key(w, "from"), json_null(w);
+        json_key(w, "to"), json_null(w);
+        json_key(w, "reason"), json_string_value(w, reason);
+        json_key(w, "gap_ms"), json_null(w);
+        json_end_object(w);
 }
 
-void self_told(struct agent *a, const char *refusal)
+enum control_ticket self_ticket(const struct agent *a, uint64_t id, struct json_writer *w)
 {
-        struct self s = a->self;
+        if (!is_known(a, id))
+                return CONTROL_TICKET_UNKNOWN;
+        if (a->keeper.replaced_ticket != id && a->self.state == SELF_TRIED) {
+                write_ticket(w, id, false, "");
+                return CONTROL_TICKET_WAITS;
+        }
+        write_ticket(w, id, true, a->keeper.replaced_ticket == id ? "" : a->self.reason);
+        return CONTROL_TICKET_DONE;
+}
 
-        a->self.asked = false;
-        if (*refusal)
-                refused(refusal);
-        if (s.asked && s.ended)
-                s.ended(s.userdata, *refusal ? refusal : NULL);
-        else /* an agent before us has asked */
-                agent_feed(a, &(struct succession_input){ .event = ON_SELF_ENDED, .text = *refusal ? refusal : NULL });
-        if (*refusal)
-                return;
-        ev_timer_init(&a->self.last_words, on_last_words, SELF_LAST_WORDS_MS / 1e3, 0.);
-        ev_timer_start(a->loop, &a->self.last_words);
+void self_told(struct agent *a, uint64_t ticket, const char *refusal)
+{
+        if (!*refusal) {
+                log_flush();
+                exit(0); /* what runs is the next agent's, as after any other end of one */
+        }
+        a->self = (struct self){ .state = SELF_REFUSED, .ticket = ticket };
+        (void)snprintf(a->self.reason, sizeof(a->self.reason), "%s", refusal);
+        refused(refusal);
+        if (a->control)
+                control_changed(a->control);
 }
 
 void self_report(const struct agent *a)

@@ -5,41 +5,42 @@
  */
 #pragma once
 
-#include <ev.h>
-#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+#include "agent/control.h"
+#include "agent/json.h"
+#include "agent/keeper/wire.h"
 
 struct agent;
 
-/**
- * self_ended - how it ended, once for each self_upgrade() that began
- * @refusal:  why everything is as it was, a text for people; or NULL: the keeper is of the new version. Then this is the
- *            last chance to answer: the agent ends SELF_LAST_WORDS_MS later
- */
-typedef void self_ended(void *userdata, const char *refusal);
-
-enum { SELF_LAST_WORDS_MS = 100 };
-
 struct self {
-        bool asked;        /* this agent has begun it */
-        self_ended *ended; /* or NULL */
-        void *userdata;
-        ev_timer last_words;
+        enum self_state { SELF_NOTHING, SELF_TRIED, SELF_REFUSED } state;
+        uint64_t ticket;
+        char reason[WIRE_SELF_TEXT_BYTES]; /* of a refusal */
 };
 
 /**
  * self_upgrade() - have the keeper and this agent replaced by the version that is installed now
- * @path:  of the next `baton`, absolute; NULL: where the running one was started from
+ * @path:    of the next `baton`, absolute; NULL: where the running one was started from
+ * @ticket:  by which its end can be asked for, see self_ticket(); one that is known is not begun again
  *
- * Returns at once; it is tried for up to 10 s and nothing else waits for that. An agent that dies meanwhile takes the
- * callback with it, not the upgrade.
+ * Returns at once; it is tried for up to 10 s and nothing else waits for that. How it ended is known to whatever agent runs
+ * then: the keeper, which lives on, keeps the ticket.
  *
- * Return: 0, and @ended will be called; -errno with @reterr for people: refused, it will not.
+ * Return: 0; -errno with @reterr for people: refused.
  */
-int self_upgrade(struct agent *a, const char *path, self_ended *ended, void *userdata, char *reterr, size_t size);
+int self_upgrade(struct agent *a, const char *path, uint64_t ticket, char *reterr, size_t size);
 
-/** self_told() - the keeper has said how it ended; @refusal is "" if it did as was asked */
-void self_told(struct agent *a, const char *refusal);
+/** self_ticket() - as struct control_ops asks; CONTROL_TICKET_UNKNOWN for what is none of ours */
+enum control_ticket self_ticket(const struct agent *a, uint64_t id, struct json_writer *w);
+
+/**
+ * self_told() - the keeper has said how it ended
+ * @refusal:  "": it did as was asked. Then this does not return: the agent ends at once, and whoever waits for the ticket
+ *            is answered by the next one, which is of the new version
+ */
+void self_told(struct agent *a, uint64_t ticket, const char *refusal);
 
 /** self_report() - an agent begins: say so if it is the first of a new version */
 void self_report(const struct agent *a);

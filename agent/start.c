@@ -326,8 +326,6 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
                         agent_feed(a, &(struct succession_input){ .event = ON_STOP, .value = a->keeper.stop_count });
         } else {
                 resume(a, inv);
-                if (a->keeper.flags & WIRE_REPLACED) /* who asked for that is told by the agent that came of it */
-                        agent_feed(a, &(struct succession_input){ .event = ON_SELF_ENDED });
         }
         /* Libraries that the launch did not wait for are loaded while the proxy starts. */
         serve_control(a, inv);

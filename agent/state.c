@@ -10,7 +10,11 @@
 #include <unistd.h>
 #include <zlib.h>
 
-enum { STATE_VERSION = 1, INDEX_BYTES = 4096 };
+#ifndef STATE_VERSION
+#define STATE_VERSION 1
+#endif
+
+enum { INDEX_BYTES = 4096 };
 #define STATE_MAGIC UINT64_C(0x31657461747362)
 
 struct slot_header {

@@ -724,8 +724,6 @@ static void on_epoch_event(struct step *t, struct epoch *e)
         case ON_UPGRADE:
         case ON_ROLLBACK:
         case ON_LEFT:
-        case ON_SELF:
-        case ON_SELF_ENDED:
         case ON_PAUSE:
         case ON_UNREADY:
         case ON_CLOCK: /* not about one epoch */
@@ -772,12 +770,6 @@ static void on_event(struct step *t)
                 return;
         case ON_LEFT:
                 step_upgrade_left(t);
-                return;
-        case ON_SELF:
-                upgrade_self_asked(&t->s->upgrade, in->ticket);
-                return;
-        case ON_SELF_ENDED:
-                upgrade_self_ended(&t->s->upgrade, in->text);
                 return;
         case ON_PAUSE:
                 on_pause(t);

@@ -109,8 +109,6 @@ enum succession_event {
         ON_ROLLBACK,        /* ticket, epoch: to what (NO_EPOCH: what served before) */
         ON_PREFLIGHT,       /* epoch; value: 0 it may be launched, else text says why not */
         ON_LEFT,            /* value: so many connections wait in queues that leave, or -1 */
-        ON_SELF,            /* ticket: baton's own replacement was asked for */
-        ON_SELF_ENDED,      /* text: why nothing has changed, or NULL */
         ON_PAUSE,           /* value: 1 `pause`, 0 `resume` */
         ON_UNREADY,         /* value: 1 `drain`, 0 `drain --undo` */
         ON_CLOCK,           /* a deadline may have passed */

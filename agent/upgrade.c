@@ -131,30 +131,10 @@ void upgrade_refuse_waiting(struct upgrade *u, const char *reason)
         u->n_next = 0;
 }
 
-void upgrade_self_asked(struct upgrade *u, uint64_t ticket)
-{
-        u->self_ticket = ticket;
-}
-
-void upgrade_self_ended(struct upgrade *u, const char *refusal)
-{
-        struct outcome how = { .from = NO_EPOCH, .to = NO_EPOCH, .gap_ns = -1, .result = refusal ? RESULT_REFUSED : RESULT_COMMITTED };
-        const struct run what = { .kind = RUN_SELF };
-        uint64_t ticket = u->self_ticket;
-
-        if (ticket == 0)
-                return;
-        (void)snprintf(how.reason, sizeof(how.reason), "%s", refusal ? refusal : "");
-        u->self_ticket = 0;
-        (void)upgrade_settle(u, ticket, &what, &how);
-}
-
 enum ticket_state upgrade_ticket(const struct upgrade *u, uint64_t ticket, struct outcome *ret)
 {
         const struct ticket *t = find(u, ticket);
 
-        if (ticket && ticket == u->self_ticket)
-                return TICKET_WAITS;
         if (!t)
                 return TICKET_UNKNOWN;
         if (waits(u, t->run))
@@ -178,7 +158,7 @@ bool upgrade_uses(const struct upgrade *u, uint64_t command)
 
 const char *run_kind_name(uint32_t kind)
 {
-        static const char *const names[RUN_KINDS] = { "upgrade", "rollback", "self" };
+        static const char *const names[RUN_KINDS] = { "upgrade", "rollback" };
 
         return kind < RUN_KINDS ? names[kind] : "unknown";
 }

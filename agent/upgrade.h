@@ -14,7 +14,7 @@
 
 enum { RUNS_MAX = 8, TICKETS_MAX = 64, OUTCOMES_MAX = 32, REASON_BYTES = 320 };
 
-enum run_kind { RUN_UPGRADE, RUN_ROLLBACK, RUN_SELF /* baton itself */, RUN_KINDS };
+enum run_kind { RUN_UPGRADE, RUN_ROLLBACK, RUN_KINDS };
 enum run_result { RESULT_PENDING, RESULT_COMMITTED, RESULT_REFUSED /* before its launch */, RESULT_ROLLED_BACK /* after it */, RESULTS };
 
 /* One transaction. */
@@ -54,7 +54,6 @@ struct upgrade {
         uint32_t n_next;
         uint64_t candidate;    /* an epoch, or NO_EPOCH */
         uint64_t runs;         /* so many were asked for: the last id */
-        uint64_t self_ticket;  /* of who waits for baton's own replacement; 0: nobody */
         uint64_t commands;     /* so many command lines came along: the last number */
         struct mono deadline;  /* of the candidate's start */
         struct mono observed;  /* end of the observation */
@@ -89,12 +88,6 @@ void upgrade_decide(struct upgrade *u, const struct outcome *how);
 
 /** upgrade_refuse_waiting() - none of those that wait will be tried */
 void upgrade_refuse_waiting(struct upgrade *u, const char *reason);
-
-/** upgrade_self_asked() - baton's own replacement has begun */
-void upgrade_self_asked(struct upgrade *u, uint64_t ticket);
-
-/** upgrade_self_ended() - @refusal: why nothing has changed, or NULL */
-void upgrade_self_ended(struct upgrade *u, const char *refusal);
 
 enum ticket_state { TICKET_UNKNOWN, TICKET_WAITS, TICKET_DONE };
 

@@ -109,7 +109,7 @@ static int take_signals(struct keeper *k)
         }
         if (sigprocmask(SIG_SETMASK, &set, NULL) < 0)
                 return -errno;
-        k->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+        k->signal_fd = signalfd(k->signal_fd, &set, SFD_CLOEXEC | SFD_NONBLOCK); /* -1 makes one */
         return k->signal_fd < 0 ? -errno : 0;
 }
 
@@ -196,6 +196,7 @@ static int start(struct keeper *k, const char **ret_step)
         k->started = keeper_now();
         k->talk.fd = -1;
         k->errors_fd = -1;
+        k->signal_fd = -1;
         k->talk.retry_at = MONO_NEVER;
         k->stop.timeout_ms = STOP_TIMEOUT_MS;
         k->stop.deadline = MONO_NEVER;
@@ -377,7 +378,7 @@ static int read_image(struct keeper *k, int image_fd)
 }
 
 /*
- * The agent of before is told that it is over, answers whoever asked for it, and goes. What it does until then it
+ * The agent of before is told that it is over, and goes. What it does until then it
  * does with us: its wire is as it was.
  */
 static void dismiss_agent(struct keeper *k)
@@ -392,10 +393,14 @@ static void dismiss_agent(struct keeper *k)
         }
         a->leaving = true;
         k->self.tell = true;
+        k->self.ticket = k->ticket;
         a->kill_at = a->working && k->talk.listed ? mono_after_ms(now, GRACE_MS) : now;
 }
 
-/* Proxies live: an error ends us only if nothing could go on at all. */
+/*
+ * Proxies live: an error ends us only if nothing could go on at all. Between the version before and us there may have been a
+ * script: shells do as they like with the signal mask.
+ */
 int keeper_take_over(const struct keeper_words *w, int image_fd)
 {
         struct keeper *k = &keeper;
@@ -409,6 +414,8 @@ int keeper_take_over(const struct keeper_words *w, int image_fd)
                 r = share_errors(k);
         }
         if (r == 0)
+                r = take_signals(k);
+        if (r == 0)
                 r = take_words(k, w);
         if (r < 0) {
                 say("keeper.not-started", "step=\"take over from the version before\" error=\"%s\"", strerror(-r));
@@ -419,5 +426,7 @@ int keeper_take_over(const struct keeper_words *w, int image_fd)
         if (r < 0)
                 say("keeper.agent-not-started", "step=open path=%s error=\"%s\"", w->agent_path, strerror(-r));
         dismiss_agent(k);
+        reap(k); /* whoever has died since the mask was ours, too */
+        talk_flush(k); /* nothing else may happen for a while that would have it told */
         return run(k);
 }

@@ -82,6 +82,7 @@ struct self {
         struct mono deadline;
         struct { uint64_t dev, ino, size; int64_t changed_ns; } file; /* what was tried */
         char path[PATH_MAX];
+        uint64_t ticket;      /* of who asked */
         bool tell;            /* WIRE_SELF_ENDED is owed */
         char refusal[WIRE_SELF_TEXT_BYTES]; /* what it says; "": all went well */
 };
@@ -130,6 +131,7 @@ struct keeper {
         char **self_argv;     /* how it is executed again: the third word is free */
         uint32_t replaced;
         char version[VERSION_BYTES]; /* of the keeper before the last replacement, or "" */
+        uint64_t ticket;      /* of the last replacement */
         int notify_fd;
         struct sockaddr_un notify;
         socklen_t notify_len;

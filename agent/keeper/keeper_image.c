@@ -9,7 +9,7 @@
 #define IMAGE_MAGIC 0x6b696d31u
 
 enum {
-        CORE_BYTES_FIRST = 296, /* of version 1 */
+        CORE_BYTES_FIRST = 304, /* of version 1 */
         JOB_BYTES_FIRST = 56,
         DAY_MS = 24 * 3600 * 1000,
 };
@@ -47,6 +47,7 @@ struct image_core {
         int64_t stop_first, stop_timeout_ms;
         uint32_t stop_count, replaced;
         char version[VERSION_BYTES];
+        uint64_t ticket;
 };
 static_assert(sizeof(struct image_core) == CORE_BYTES_FIRST, "add at the end, and to KEEPER_IMAGE_VERSION");
 static_assert(sizeof(struct sockaddr_un) <= sizeof(((struct image_core *)0)->notify), "it fits");
@@ -109,6 +110,7 @@ static struct image_core core_of(const struct keeper *k)
                 .stop_timeout_ms = k->stop.timeout_ms,
                 .stop_count = k->stop.count,
                 .replaced = k->replaced,
+                .ticket = k->ticket,
         };
 
         memcpy(c.notify, &k->notify, sizeof(k->notify));
@@ -193,6 +195,7 @@ static void take_core(const struct image_core *c, struct keeper *k)
         k->notify_len = c->notify_len;
         memcpy(&k->notify, c->notify, sizeof(k->notify));
         k->replaced = c->replaced;
+        k->ticket = c->ticket;
         memcpy(k->version, c->version, sizeof(k->version));
         k->agent = (struct agent_process){
                 .pid = c->agent_pid,

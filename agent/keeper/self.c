@@ -185,14 +185,14 @@ static int start_try(struct keeper *k, int pinned_fd, int image_fd)
         return 0;
 }
 
-int self_begin(struct keeper *k, const char *path)
+int self_begin(struct keeper *k, const char *path, uint64_t ticket)
 {
         struct self *s = &k->self;
         struct stat st;
         int pinned_fd, image_fd, r;
 
         if (self_is_tried(k))
-                return -EALREADY;
+                return ticket && ticket == s->ticket ? 0 : -EALREADY;
         if (k->stop.count > 0 || k->stop.phase != KEEPER_RUNS)
                 return -ESHUTDOWN;
         (void)snprintf(s->path, sizeof(s->path), "%s", *path ? path : k->path);
@@ -203,6 +203,7 @@ int self_begin(struct keeper *k, const char *path)
         image_fd = r == 0 ? write_image(k) : r;
         if (image_fd >= 0) {
                 note_file(s, &st);
+                s->ticket = ticket;
                 r = start_try(k, pinned_fd, image_fd);
                 (void)close(image_fd);
         } else {
@@ -257,16 +258,20 @@ static void keep_all(const struct keeper *k, int image_fd)
                 keep(k->table.fd[i]);
 }
 
+/* The next version finds itself replaced already: by whom, and for whom. */
 static int write_will(struct keeper *k)
 {
+        const uint64_t ticket_before = k->ticket;
         char before[VERSION_BYTES];
         int fd;
 
         memcpy(before, k->version, sizeof(before));
+        k->ticket = k->self.ticket;
         memset(k->version, 0, sizeof(k->version));
         (void)snprintf(k->version, sizeof(k->version), "%s", BATON_VERSION);
         fd = write_image(k);
         memcpy(k->version, before, sizeof(before));
+        k->ticket = ticket_before;
         return fd;
 }
 

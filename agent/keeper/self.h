@@ -10,13 +10,14 @@ enum {
 
 /**
  * self_begin() - try the program at @path, and if it is good become it
- * @path:  absolute; "": where our own program was when it was started
+ * @path:    absolute; "": where our own program was when it was started
+ * @ticket:  what the end is told with; a repeat with that of the one that is tried is no second one. 0: none
  *
  * Returns at once; the end is told by WIRE_SELF_ENDED, by whoever is the keeper then.
  *
  * Return: 0; -EALREADY: one is tried now; -ESHUTDOWN: all is ending; -EINVAL; another -errno: nothing was begun.
  */
-int self_begin(struct keeper *k, const char *path);
+int self_begin(struct keeper *k, const char *path, uint64_t ticket);
 
 void self_sweep(struct keeper *k); /* before anything is reaped: what a try that ended has left running shall go */
 bool self_reaped(struct keeper *k, pid_t pid, int code, int status); /* false: not the try */

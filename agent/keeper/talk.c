@@ -151,6 +151,7 @@ static int send_facts(struct keeper *k)
                 .held = table_room(k),
                 .started_ns = k->started.ns,
                 .replaced = k->replaced,
+                .replaced_ticket = k->ticket,
         };
         int r;
 
@@ -197,6 +198,7 @@ static int send_self_ended(struct keeper *k)
         struct wire_header h = header(WIRE_SELF_ENDED, 0, 0, strlen(text));
         int r;
 
+        h.job = k->self.ticket;
         h.value = *text ? -ECANCELED : 0;
         r = send_message(&k->talk, &h, text, NULL, 0);
         if (r == 0)
@@ -400,7 +402,7 @@ static int replace_self(struct keeper *k, const struct request *q)
         path[q->bytes] = 0;
         if (strlen(path) != q->bytes || (*path && *path != '/'))
                 return -EINVAL;
-        return self_begin(k, path);
+        return self_begin(k, path, q->head.job);
 }
 
 static int obey(struct keeper *k, struct request *q)

@@ -60,14 +60,19 @@ enum wire_type {
         WIRE_STOP = 7,    /* a stop came by another road than a signal: make it sticky like one; WIRE_SIGNAL follows */
         WIRE_END = 8,     /* all is done: kill what is left and exit with status `value` */
         WIRE_NOTIFY = 9,  /* payload: text for NOTIFY_SOCKET, if the keeper has one */
-        WIRE_SELF = 10,   /* payload: path of the next version of the keeper's program, or "": its own. Reply 0: it is tried */
+        /*
+         * payload: path of the next version of the keeper's program, or "": its own. job: a ticket of the agent's, or 0. Reply 0:
+         * it is tried. A repeat with the ticket of what is tried now is answered like the first
+         */
+        WIRE_SELF = 10,
         /* keeper to agent, on its own */
         WIRE_REPLY = 64,  /* id of the request; value = 0 or -errno */
         WIRE_HELD = 65,   /* payload: n names; n descriptors */
         WIRE_JOB = 66,    /* payload: struct wire_job; one pidfd if the job lives */
         WIRE_EXITED = 67, /* payload: struct wire_job */
         WIRE_SIGNAL = 68, /* payload: struct wire_signal */
-        WIRE_SELF_ENDED = 69, /* value 0: the keeper is of the new version, the agent shall go; else payload: why not, a text */
+        /* job: its ticket. value 0: the keeper is of the new version, the agent shall go; else payload: why not, a text */
+        WIRE_SELF_ENDED = 69,
 };
 
 struct wire_header {
@@ -109,6 +114,7 @@ struct wire_facts {
         uint32_t replaced;       /* how often the keeper has been replaced by another version of itself */
         uint32_t reserved;
         char replaced_version[32]; /* what it was before the last time, or "" */
+        uint64_t replaced_ticket;  /* of the last time */
 };
 
 enum {

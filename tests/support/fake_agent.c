@@ -2,8 +2,9 @@
 /*
  * What a test puts in the place of baton-agent: `baton run --rig SOCKET` starts it, and it hands its end of the wire and
  * the heartbeat timer to the test, which then plays the agent itself. It exits when the test says with what status,
- * when the test is gone, or when the keeper is.
+ * when the test is gone, or when the keeper is. Tried as a next version it is content with everything.
  */
+#include "agent/keeper/trial.h"
 #include "tests/support/keeper_rig.h"
 
 #include <dirent.h>
@@ -92,11 +93,21 @@ static void say_hello(int fd, int argc)
                 exit(97);
 }
 
+static int pass(void)
+{
+        struct trial_verdict v = { .magic = TRIAL_MAGIC, .good = 1, .wire_version = WIRE_VERSION };
+
+        (void)snprintf(v.version, sizeof(v.version), "%s", BATON_VERSION);
+        return write(TRIAL_VERDICT_FD, &v, sizeof(v)) == (ssize_t)sizeof(v) ? 0 : 94;
+}
+
 int main(int argc, char **argv)
 {
         struct pollfd p[2] = { { .events = POLLIN }, { .fd = WIRE_AGENT_FD } };
         unsigned char status = 96;
 
+        if (argc > 1 && strcmp(argv[1], TRIAL_WORD) == 0)
+                return pass();
         if (argc < 3 || strcmp(argv[1], "--rig") != 0)
                 return 99;
         p[0].fd = meet(argv[2]);

@@ -25,7 +25,7 @@
 /* ---- the keeper --------------------------------------------------------------------------------------- */
 
 /* A copy: the programs find each other by /proc/self/exe, which sees through a symbolic link. */
-static void copy_program(const char *from, const char *folder, const char *name)
+static void copy_part(const char *from, const char *folder, const char *name, size_t bytes)
 {
         char to[128];
         struct stat st;
@@ -35,7 +35,7 @@ static void copy_program(const char *from, const char *folder, const char *name)
         cr_assert(in >= 0 && fstat(in, &st) == 0, "%s: %s", from, strerror(errno));
         out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
         cr_assert(out >= 0, "%s: %s", to, strerror(errno));
-        for (off_t left = st.st_size; left > 0;) {
+        for (off_t left = bytes ? (off_t)bytes : st.st_size; left > 0;) {
                 ssize_t n = sendfile(out, in, NULL, (size_t)left);
 
                 cr_assert(n > 0, "copying to %s: %s", to, strerror(errno));
@@ -43,6 +43,39 @@ static void copy_program(const char *from, const char *folder, const char *name)
         }
         (void)close(in);
         (void)close(out);
+}
+
+static void copy_program(const char *from, const char *folder, const char *name)
+{
+        copy_part(from, folder, name, 0);
+}
+
+static void rename_new(const struct rig *r, const char *name)
+{
+        char from[128], to[128];
+
+        (void)snprintf(from, sizeof(from), "%s/new", r->folder);
+        (void)snprintf(to, sizeof(to), "%s/%s", r->folder, name);
+        cr_assert_eq(rename(from, to), 0, "%s: %s", to, strerror(errno));
+}
+
+void rig_replace(const struct rig *r, const char *name, const char *from, size_t bytes)
+{
+        copy_part(from, r->folder, "new", bytes);
+        rename_new(r, name);
+}
+
+void rig_replace_script(const struct rig *r, const char *name, const char *text, unsigned mode)
+{
+        char path[128];
+        int fd;
+
+        (void)snprintf(path, sizeof(path), "%s/new", r->folder);
+        fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+        cr_assert(fd >= 0, "%s: %s", path, strerror(errno));
+        cr_assert_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+        cr_assert_eq(close(fd), 0);
+        rename_new(r, name);
 }
 
 static void open_meeting(struct rig *r)

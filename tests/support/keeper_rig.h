@@ -55,6 +55,10 @@ void rig_start(struct rig *r, const struct rig_options *options); /* NULL: none 
 void rig_end(struct rig *r);                                      /* kills what is left, removes the folder */
 int rig_keeper_status(struct rig *r);                             /* waits; 128 + signal if it was killed */
 
+/* Puts another program in the place of "baton" or "baton-agent": a copy of that file, cut after so many bytes; 0: all of it. */
+void rig_replace(const struct rig *r, const char *name, const char *from, size_t bytes);
+void rig_replace_script(const struct rig *r, const char *name, const char *text, unsigned mode);
+
 /* Waits for the next agent. Nothing is sent on its wire yet. */
 void rig_meet(struct rig *r, struct rig_agent *ret);
 /* The same, then lists and reports to be working. */

@@ -149,7 +149,7 @@ static const char *event_name(const struct succession_input *in)
                 [ON_LAUNCH_FAILED] = "launch-failed", [ON_EXIT] = "exit", [ON_REQUEST] = "request", [ON_LOOK] = "look",
                 [ON_LISTENERS] = "listeners", [ON_SAMPLE] = "sample", [ON_VALIDATED] = "validated", [ON_CONTENT] = "content",
                 [ON_STOP] = "stop", [ON_UPGRADE] = "upgrade", [ON_ROLLBACK] = "rollback", [ON_PREFLIGHT] = "preflight", [ON_LEFT] = "left",
-                [ON_SELF] = "self", [ON_SELF_ENDED] = "self-ended", [ON_PAUSE] = "pause", [ON_UNREADY] = "unready", [ON_CLOCK] = "clock",
+                [ON_PAUSE] = "pause", [ON_UNREADY] = "unready", [ON_CLOCK] = "clock",
         };
 
         return in ? in->event == ON_REQUEST ? hr_type_name(in->request) : names[in->event] : "resume";
