@@ -113,6 +113,7 @@ void escrow_not_held(struct escrow *e, uint32_t key)
 {
         e->keys[key].inode = 0;
         e->keys[key].silenced = false;
+        e->keys[key].shuffled = false;
         e->keys[key].leaving = false;
         e->keys[key].steer = 0;
 }
@@ -231,10 +232,12 @@ static void settle_key(struct escrow *e, uint64_t epoch, uint32_t i, const struc
                 return;
         }
         if (seen && seen->inode && c->epoch == epoch) {
-                if (k->inode != seen->inode)
+                if (k->inode != seen->inode) {
                         effects_add(out, (struct effect){ .kind = DO_HOLD, .key = i });
-                else if (k->silenced)
+                        k->shuffled = false;
+                } else if (k->silenced) {
                         effects_add(out, (struct effect){ .kind = DO_REVIVE, .key = i });
+                }
                 k->inode = seen->inode;
                 k->silenced = false;
                 k->leaving = false;
@@ -273,6 +276,7 @@ static void silence_key(struct escrow *e, uint32_t i, struct effects *out)
                 return;
         effects_add(out, (struct effect){ .kind = DO_SILENCE, .key = i });
         e->keys[i].silenced = true;
+        e->keys[i].shuffled = true;
 }
 
 static bool accepted_by(const struct escrow *e, uint32_t i, uint64_t epoch)
@@ -382,6 +386,7 @@ void escrow_end_trial(struct escrow *e)
 /* The sockets of a listener that are held and stay: how many, the first; and are they the lowest of their group? */
 struct group {
         uint32_t n, first, top;
+        bool leavers, shuffled; /* any of the listener's */
 };
 
 static struct group group_of(const struct escrow *e, const struct escrow_key *of)
@@ -391,7 +396,11 @@ static struct group group_of(const struct escrow *e, const struct escrow_key *of
         for (uint32_t i = 0; i < e->n; i++) {
                 const struct escrow_key *k = &e->keys[i];
 
-                if (!k->inode || k->leaving || k->silenced || !same_listener(k, of))
+                if (!k->inode || !same_listener(k, of))
+                        continue;
+                g.leavers = g.leavers || k->leaving;
+                g.shuffled = g.shuffled || k->shuffled;
+                if (k->leaving || k->silenced)
                         continue;
                 if (g.first == NO_KEY || k->key.worker < e->keys[g.first].key.worker)
                         g.first = i;
@@ -404,11 +413,12 @@ static struct group group_of(const struct escrow *e, const struct escrow_key *of
 
 /*
  * Members of a group stand in the order in which they began to listen. Sockets are handed on, not opened anew, so that is the
- * order of the workers, and whoever is opened later or leaves first stands behind those that stay.
+ * order of the workers, and whoever is opened later or leaves first stands behind those that stay. Who was silent stands where
+ * it began to listen again: that is of no matter only if all stay.
  */
 static bool steer(struct escrow *e, struct group g, struct effects *out)
 {
-        if (g.n == 0 || g.top != g.n - 1)
+        if (g.n == 0 || g.top != g.n - 1 || (g.leavers && g.shuffled))
                 return false;
         for (uint32_t i = 0; i < e->n; i++)
                 if (e->keys[i].steer && same_listener(&e->keys[i], &e->keys[g.first]))

@@ -36,6 +36,7 @@ struct escrow_key {
         uint32_t steer;     /* the group's new connections go to this many members; 0: wherever the kernel sends them */
         bool is_static;     /* stands in the bootstrap of the epoch that was looked at last */
         bool silenced;
+        bool shuffled;      /* it was silenced once: where it stands in its group is not known */
         bool leaving;       /* what serves now does not listen there: closed once its predecessor has ceased to */
         struct escrow_claim by[CLAIMS];
 };

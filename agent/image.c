@@ -30,7 +30,7 @@ struct image_claim {
 struct image_key {
         uint64_t inode;
         uint32_t worker, steer;
-        uint8_t is_static, silenced, leaving, reserved;
+        uint8_t is_static, silenced, leaving, shuffled;
         uint8_t url_bytes, netns_bytes, reserved2[2];
         struct image_claim by[CLAIMS];
 };
@@ -53,6 +53,7 @@ static bool put_key(uint8_t *buf, size_t size, size_t *at, const struct escrow_k
                 .is_static = k->is_static,
                 .silenced = k->silenced,
                 .leaving = k->leaving,
+                .shuffled = k->shuffled,
                 .url_bytes = (uint8_t)strlen(k->key.url),
                 .netns_bytes = (uint8_t)strlen(k->key.netns),
         };
@@ -123,7 +124,7 @@ static bool get_key(const uint8_t *buf, size_t n, size_t *at, struct escrow_key 
 
         if (!get(buf, n, at, &ik, sizeof(ik)) || ik.url_bytes >= HR_URL_BYTES || ik.netns_bytes >= HR_NETNS_BYTES)
                 return false;
-        if (ik.is_static > 1 || ik.silenced > 1 || ik.leaving > 1 || ik.reserved || ik.reserved2[0] || ik.reserved2[1])
+        if (ik.is_static > 1 || ik.silenced > 1 || ik.leaving > 1 || ik.shuffled > 1 || ik.reserved2[0] || ik.reserved2[1])
                 return false;
         *k = (struct escrow_key){
                 .key.worker = ik.worker,
@@ -132,6 +133,7 @@ static bool get_key(const uint8_t *buf, size_t n, size_t *at, struct escrow_key 
                 .is_static = ik.is_static != 0,
                 .silenced = ik.silenced != 0,
                 .leaving = ik.leaving != 0,
+                .shuffled = ik.shuffled != 0,
         };
         for (size_t i = 0; i < CLAIMS; i++)
                 if (!get_claim(&ik.by[i], &k->by[i]))
