@@ -235,7 +235,6 @@ static void read_status(struct check *c, const char *body)
         c->running = (struct check_running){ .epoch = -1 };
         if (json_parse(body, strlen(body), &d, &e) != 0)
                 return;
-        c->running.found = true;
         epochs = json_get(&d, JSON_ROOT, "epochs");
         for (json_node i = json_first(&d, epochs); i != JSON_NONE; i = json_next(&d, epochs, i)) {
                 char state[32];
@@ -451,18 +450,24 @@ static bool check_config(struct check *c, bool runs)
         return true;
 }
 
-/* As Envoy counts them: what it is told, else the CPUs that are on line, or with --cpuset-threads those it may run on. */
-static int64_t count_workers(const struct proxy_args *a)
+/*
+ * What it is told, else as many as there are CPUs. Which ones, differs: Envoy 1.36 counts those on line, 1.40 those that it may
+ * run on, and with --cpuset-threads both do. Return: -1 where the two are not the same
+ */
+static int64_t count_workers(struct check *c)
 {
-        int64_t told = proxy_args_concurrency(a);
+        int64_t told = proxy_args_concurrency(&c->args), online = sysconf(_SC_NPROCESSORS_ONLN);
         cpu_set_t set;
 
         if (told >= 0)
                 return told > 0 ? told : 1;
-        for (size_t i = 0; a->kept[i]; i++)
-                if (strcmp(a->kept[i], "--cpuset-threads") == 0 && sched_getaffinity(0, sizeof(set), &set) == 0)
+        note(c, "without --concurrency the proxy counts its CPUs itself, and a limit of its cgroup may count: workers are a guess");
+        if (sched_getaffinity(0, sizeof(set), &set) < 0)
+                return -1;
+        for (size_t i = 0; c->args.kept[i]; i++)
+                if (strcmp(c->args.kept[i], "--cpuset-threads") == 0)
                         return CPU_COUNT(&set);
-        return sysconf(_SC_NPROCESSORS_ONLN);
+        return CPU_COUNT(&set) == online ? online : -1;
 }
 
 /* ---- listeners -------------------------------------------------------------------------------------- */
@@ -538,7 +543,7 @@ static void look_at_all(struct check *c)
                 note(c, "not an Envoy: nothing to validate but that it can be executed");
                 return;
         }
-        c->workers = count_workers(&c->args);
+        c->workers = count_workers(c);
         if (!c->interrupted && check_config(c, runs) && !c->interrupted)
                 check_listeners(c);
 }

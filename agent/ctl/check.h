@@ -28,7 +28,6 @@ struct check_row {
 
 /* What the instance says of itself, if one runs. */
 struct check_running {
-        bool found;
         int64_t epoch, workers; /* epoch -1: none serves */
         char version[64];
         size_t n_urls;

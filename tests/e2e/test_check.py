@@ -216,6 +216,14 @@ def test_another_proxy_needs_only_be_there(baton):
     baton.cli("check", "--", "/nowhere/sleep", check=1)
 
 
+def test_workers_that_nobody_named_are_called_a_guess(check):
+    here, online = len(os.sched_getaffinity(0)), os.sysconf("SC_NPROCESSORS_ONLN")
+    out = check(proxy_args=(), status=0)
+    assert out["workers"] == (here if here == online else None) and any("--concurrency" in n for n in out["notes"])
+    assert check(proxy_args=("--cpuset-threads",), status=0)["workers"] == here
+    assert check(proxy_args=("--concurrency", "0"), status=0)["workers"] == 1
+
+
 def test_people_get_a_table_and_problems_on_stderr(baton):
     listener = Listener()
     Config(listeners=[listener]).write(baton.config_path)
