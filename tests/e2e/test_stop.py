@@ -571,7 +571,7 @@ def test_when_the_keeper_is_killed_every_proxy_and_the_agent_go_and_the_next_run
     wait_until(lambda: list(marked_processes(baton.mark)) == [], f"proxy {proxy} and agent {agent} end")
     wait_until(lambda: refuses(listener), "the last thread of the proxy ends")  # a zombie may have threads that still run
     assert (baton.run_dir / "e2").exists(), "nobody was there to clean up: the next one has something to do"
-    own = {f"envoy_shared_memory_{10 * int(p.read_text())}" for p in baton.run_dir.glob("e*.id")}
+    own = {f"envoy_shared_memory_{10 * int(p.read_text().split()[0])}" for p in baton.run_dir.glob("e*.id")}
     assert own and own <= segments()
     runs_again_and_leaves_nothing(baton, listener, own)
 

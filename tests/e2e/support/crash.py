@@ -117,7 +117,7 @@ def own_segments(baton):
     wanted = set()
     for path in baton.run_dir.glob("e*.id"):
         try:
-            wanted.add(f"envoy_shared_memory_{10 * int(path.read_text())}")
+            wanted.add(f"envoy_shared_memory_{10 * int(path.read_text().split()[0])}")
         except (OSError, ValueError):
             continue
     return wanted & segments()
