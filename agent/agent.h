@@ -63,6 +63,7 @@ struct proc {
         int binary_fd;        /* O_PATH: the executable as it was when its content was taken from disk; -1: none */
         ev_io parent_io, child_io, udp_io;
         struct sockaddr_un replies_to; /* the child-role name of the proxy */
+        struct sockaddr_un packets_to; /* where it takes UDP packets that its predecessors forward */
         struct hr_child child;
         bool child_used;      /* we have asked; else the queue may hold answers to an agent before us */
         bool drain_owed;      /* DrainListeners could not be sent yet */
