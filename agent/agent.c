@@ -18,8 +18,10 @@
 #include "agent/agent.h"
 #include "agent/cleanup.h"
 #include "agent/clock.h"
+#include "agent/commands.h"
 #include "agent/image.h"
 #include "agent/log.h"
+#include "agent/preflight.h"
 #include "agent/reports.h"
 #include "agent/validate.h"
 #include "agent/watch_content.h"
@@ -41,16 +43,38 @@ void agent_queue(struct agent *a, struct succession_input in)
         a->queue[a->queued++] = in;
 }
 
+const struct proxy_args *agent_args(const struct agent *a, uint64_t epoch)
+{
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (a->s.epochs[i].state != EPOCH_NONE && a->s.epochs[i].number == epoch)
+                        return commands_args(a, a->s.epochs[i].command);
+        return &a->args;
+}
+
+struct kit_maker agent_maker(const struct agent *a, uint64_t epoch)
+{
+        struct kit_maker m = a->kits;
+
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (a->s.epochs[i].state != EPOCH_NONE && a->s.epochs[i].number == epoch)
+                        m.command = a->s.epochs[i].command;
+        m.args = agent_args(a, epoch);
+        if (m.args->drain_time_s >= 0 && !a->options->drain_time_given)
+                m.drain_time_s = m.args->drain_time_s;
+        kit_set_extension(&m);
+        return m;
+}
+
 /* ---- effects ---------------------------------------------------------------------------------------- */
 
 /* What served comes back, even if another file lies at its path by now: a copy of content is a copy of the binary, too. */
-static int pin_binary(struct agent *a, uint64_t copy_of)
+static int pin_binary(struct agent *a, uint64_t epoch, uint64_t copy_of)
 {
         const struct proc *source = copy_of == CONTENT_DISK ? NULL : agent_proc(a, copy_of);
 
         if (source && source->binary_fd >= 0)
                 return fcntl(source->binary_fd, F_DUPFD_CLOEXEC, 3);
-        return open(a->args.program, O_PATH | O_CLOEXEC); /* if there is none, the launch will say so */
+        return open(agent_args(a, epoch)->program, O_PATH | O_CLOEXEC); /* if there is none, the launch will say so */
 }
 
 static int hold_kit(struct agent *a, uint64_t epoch, const struct kit *k, int binary_fd)
@@ -72,22 +96,27 @@ static int hold_kit(struct agent *a, uint64_t epoch, const struct kit *k, int bi
         return keeper_link_hold(a->link, list, fds, n);
 }
 
+/* What a candidate lacks is told by the report of its end. */
 static void kit_failed(struct agent *a, uint64_t epoch, int r, const char *error)
 {
-        (void)snprintf(a->last_reason, sizeof(a->last_reason), "%s", error);
-        log_event(LOG_ERR, "kit.failed", F_UINT("epoch", epoch), F_STR("error", error));
-        agent_queue(a, (struct succession_input){ .event = ON_KIT_FAILED, .epoch = epoch, .value = r });
+        (void)snprintf(a->kit_error, sizeof(a->kit_error), "%s", error);
+        if (a->s.upgrade.candidate != epoch) {
+                (void)snprintf(a->last_reason, sizeof(a->last_reason), "%s", error);
+                log_event(LOG_ERR, "kit.failed", F_UINT("epoch", epoch), F_STR("error", error));
+        }
+        agent_queue(a, (struct succession_input){ .event = ON_KIT_FAILED, .epoch = epoch, .value = r, .text = a->kit_error });
 }
 
 static void make_kit(struct agent *a, const struct effect *fx)
 {
         CLEANUP(kit_done) struct kit k = KIT_NULL;
-        CLEANUP(close_fd) int binary_fd = pin_binary(a, (uint64_t)fx->value);
+        CLEANUP(close_fd) int binary_fd = pin_binary(a, fx->epoch, (uint64_t)fx->value);
+        struct kit_maker maker = agent_maker(a, fx->epoch);
         bool udp = escrow_holds_udp(&a->s.escrow);
         struct held_name binary = held_name(HELD_BINARY, fx->epoch);
         char error[512];
         struct proc *p;
-        int r = kit_make(&a->kits, fx->epoch, (uint64_t)fx->value, udp, binary_fd >= 0 ? binary.text : "", &k, error, sizeof(error));
+        int r = kit_make(&maker, fx->epoch, (uint64_t)fx->value, udp, binary_fd >= 0 ? binary.text : "", &k, error, sizeof(error));
 
         if (r == 0) {
                 r = hold_kit(a, fx->epoch, &k, binary_fd);
@@ -133,10 +162,11 @@ static void launch(struct agent *a, const struct effect *fx)
         int r = launch_for_sure(a, fx->epoch, &job, &pidfd);
 
         if (r < 0 || !p) {
+                (void)snprintf(a->kit_error, sizeof(a->kit_error), "the keeper cannot launch it: %s", strerror(-r));
                 log_event(LOG_ERR, "launch.failed", F_UINT("epoch", fx->epoch), F_STR("error", strerror(-r)));
                 close_fd(&pidfd);
                 agent_queue(a, (struct succession_input){ .event = ON_LAUNCH_FAILED, .epoch = fx->epoch, .exit_code = CLD_EXITED,
-                                                          .exit_status = 127, .exited = clock_now() });
+                                                          .exit_status = 127, .exited = clock_now(), .text = a->kit_error });
                 return;
         }
         p->pid = job.pid;
@@ -154,24 +184,47 @@ static void send_signal(struct agent *a, const struct effect *fx)
                 (void)syscall(SYS_pidfd_send_signal, p->pidfd, (int)fx->value, NULL, 0); /* gone already is as good */
 }
 
+static void close_proc(struct agent *a, uint64_t epoch, bool keep_binary)
+{
+        struct proc *p = agent_proc(a, epoch);
+        int binary_fd = p && keep_binary ? TAKE_FD(p->binary_fd) : -1;
+
+        if (!p)
+                return;
+        proc_close(p);
+        if (!keep_binary)
+                return;
+        proc_open(a, epoch, 0, -1, -1, -1);
+        p = agent_proc(a, epoch);
+        if (p)
+                p->binary_fd = binary_fd;
+}
+
 static void forget(struct agent *a, const struct effect *fx)
 {
-        struct proc *p = agent_proc(a, fx->epoch);
+        const struct proc *p = agent_proc(a, fx->epoch);
         uint64_t base_id = p ? p->base_id : 0, on_disk;
+        bool keep_binary = fx->value == FORGET_PROCESS;
         struct held_name names[HELD_KINDS];
         const char *list[HELD_KINDS];
+        size_t n = 0;
 
-        if (p)
-                proc_close(p);
+        close_proc(a, fx->epoch, keep_binary);
         for (int kind = 0; kind < HELD_KINDS; kind++) {
-                names[kind] = held_name((enum held_kind)kind, fx->epoch);
-                list[kind] = names[kind].text;
+                if (kind == HELD_BINARY && keep_binary)
+                        continue;
+                names[n] = held_name((enum held_kind)kind, fx->epoch);
+                list[n] = names[n].text;
+                n++;
         }
-        (void)keeper_link_drop(a->link, list, HELD_KINDS);
+        (void)keeper_link_drop(a->link, list, n);
         (void)keeper_link_ack_exit(a->link, fx->epoch);
         if (base_id && kit_base_id(a->run_dir, fx->epoch, &on_disk) < 0)
                 (void)hr_segment_remove(base_id); /* the file that would tell has gone, perhaps with the whole run directory */
-        kit_forget(a->run_dir, fx->epoch);
+        if (keep_binary)
+                kit_forget_process(a->run_dir, fx->epoch);
+        else
+                kit_forget(a->run_dir, fx->epoch);
 }
 
 static void hold(struct agent *a, const struct effect *fx)
@@ -203,6 +256,42 @@ static void close_socket(struct agent *a, const struct effect *fx)
         if (key_name(&a->s.escrow.keys[fx->key].key, name, sizeof(name)) == 0)
                 (void)keeper_link_drop(a->link, names, 1);
         close_fd(&a->sockets[fx->key]);
+}
+
+/* Where a member is that nobody knows, the kernel counts otherwise than we: then connections go where they go. */
+static void steer(struct agent *a, const struct effect *fx)
+{
+        enum { FOREIGN = 1 };
+        const struct escrow_key *k = &a->s.escrow.keys[fx->key];
+        uint64_t inodes[HR_GROUP_MAX];
+        size_t n = 0, known = 0;
+        int r = a->sockets[fx->key] < 0 ? -EBADF : hr_steer_members(a->sockets[fx->key], inodes, HR_GROUP_MAX, &n);
+
+        for (uint32_t i = 0; i < a->s.escrow.n; i++)
+                for (size_t m = 0; m < n; m++)
+                        known += a->s.escrow.keys[i].inode == inodes[m];
+        if (r == 0)
+                r = n > known ? FOREIGN : hr_steer_attach(a->sockets[fx->key], &(struct hr_steer){ .count = (uint16_t)fx->value });
+        if (r == 0)
+                return;
+        log_event(LOG_INFO, "steering.refused", F_STR("url", k->key.url),
+                  F_STR("reason", r == FOREIGN   ? "sockets of others are bound to the same address"
+                                  : r == -EINVAL ? "the listener does not share its port"
+                                                 : strerror(-r)),
+                  F_STR("then", "connections that begin while workers leave may be reset"));
+}
+
+static void count_leaving(struct agent *a)
+{
+        int64_t waiting = 0;
+
+        for (uint32_t i = 0; i < a->s.escrow.n; i++) {
+                uint32_t n = 0;
+
+                if (a->s.escrow.keys[i].leaving && a->sockets[i] >= 0 && hr_listener_queue(a->sockets[i], &n) == 0)
+                        waiting += n;
+        }
+        agent_queue(a, (struct succession_input){ .event = ON_LEFT, .value = waiting });
 }
 
 static void stop_all(struct agent *a, int status)
@@ -257,6 +346,10 @@ static void perform_on_proc(struct proc *p, const struct effect *fx)
         case DO_CLOSE:
         case DO_HUSH:
         case DO_SILENCE:
+        case DO_STEER:
+        case DO_UNSTEER:
+        case DO_COUNT_LEAVING:
+        case DO_PREFLIGHT:
         case DO_VALIDATE:
         case DO_WATCH_CONTENT:
         case DO_REPORT:
@@ -299,6 +392,19 @@ static void perform(struct agent *a, const struct effect *fx)
         case DO_SILENCE:
                 if (a->sockets[fx->key] >= 0)
                         (void)hr_listener_silence(a->sockets[fx->key]);
+                return;
+        case DO_STEER:
+                steer(a, fx);
+                return;
+        case DO_UNSTEER:
+                if (a->sockets[fx->key] >= 0)
+                        (void)hr_steer_detach(a->sockets[fx->key]);
+                return;
+        case DO_COUNT_LEAVING:
+                count_leaving(a);
+                return;
+        case DO_PREFLIGHT:
+                preflight_start(a, fx->epoch);
                 return;
         case DO_VALIDATE:
                 validate_start(a, fx->epoch);
@@ -349,6 +455,7 @@ static void one_step(struct agent *a, const struct succession_input *in)
         out->n = 0;
         succession_step(&a->s, &a->limits, in, clock_now(), out);
         agent_perform(a, out);
+        commands_sweep(a);
 }
 
 void agent_perform(struct agent *a, struct effects *out)
@@ -433,7 +540,9 @@ static void keeper_is_gone(struct agent *a, int error)
 void agent_exited(struct agent *a, const struct wire_job *job)
 {
         if (job->job >= WIRE_JOB_HELPER) {
-                validate_ended(a, job);
+                (void)keeper_link_ack_exit(a->link, job->job);
+                if (!helper_ended(&a->validate, job))
+                        (void)helper_ended(&a->preflight.run, job);
                 return;
         }
         if (!succession_find(&a->s, job->job)) {
@@ -442,7 +551,8 @@ void agent_exited(struct agent *a, const struct wire_job *job)
         }
         report_exit(a, job);
         agent_feed(a, &(struct succession_input){ .event = ON_EXIT, .epoch = job->job, .exit_code = job->code,
-                                                  .exit_status = job->status, .exited = { job->exited_ns } });
+                                                  .exit_status = job->status, .exited = { job->exited_ns },
+                                                  .text = job->error ? a->kit_error : NULL });
 }
 
 static void on_user_signal(struct agent *a, const struct wire_signal *s)
@@ -452,8 +562,7 @@ static void on_user_signal(struct agent *a, const struct wire_signal *s)
                 return;
         }
         if (s->signo == SIGHUP && !(a->keeper.flags & WIRE_TERMINAL)) { /* else: the terminal is gone, and the keeper counts it as a stop */
-                log_event(LOG_WARNING, "upgrade.refused", F_STR("reason", "not in this version"),
-                          F_STR("then", "the proxy goes on as it is"));
+                orders_upgrade(a);
                 return;
         }
         agent_feed(a, &(struct succession_input){ .event = ON_STOP, .value = s->stop_count });

@@ -9,10 +9,12 @@
 #pragma once
 
 #include <ev.h>
+#include <sys/stat.h>
 
 #include "agent/admin.h"
 #include "agent/bootstrap.h"
 #include "agent/control.h"
+#include "agent/helper.h"
 #include "agent/keeper/wire.h"
 #include "agent/keeper_link.h"
 #include "agent/held_name.h"
@@ -26,7 +28,28 @@
 #include "hotrestart/hotrestart.h"
 
 struct agent;
+struct command;
 struct look_run;
+
+enum { COMMANDS_MAX = GENERATIONS_MAX + RUNS_MAX + 2 };
+
+enum preflight_state { PREFLIGHT_NOT, PREFLIGHT_VERSION, PREFLIGHT_VALIDATE };
+
+struct preflight {
+        enum preflight_state state;
+        uint64_t epoch;
+        struct helper run;
+        bool known_version;       /* the binary `known` speaks what we speak */
+        struct stat known, asked;
+        char verdict[REASON_BYTES];
+};
+
+/* What the bootstrap of one content says of its listeners. */
+struct content_facts {
+        bool known;
+        uint64_t origin, command;
+        struct bootstrap b;
+};
 
 /* What we hold of one generation: its process, the sockets of the protocol, what is being asked. */
 struct proc {
@@ -72,14 +95,12 @@ struct agent {
         struct proc procs[GENERATIONS_MAX];
         int sockets[KEYS_MAX];       /* by the escrow's index; -1 */
         int looked[KEYS_MAX];        /* what the look under judgement brought; -1 */
-        struct bootstrap facts;      /* of the content facts_origin */
-        uint64_t facts_origin;
-        bool facts_known;
-        bool validate_running;
-        uint64_t validate_job, validate_epoch;
-        uint64_t jobs;               /* helper jobs so far */
-        int validate_out, validate_pidfd;
-        ev_timer validate_timer;
+        struct content_facts facts[2]; /* of what serves, and of what is on trial */
+        struct command *commands[COMMANDS_MAX]; /* see commands.h */
+        uint64_t jobs;               /* helper runs so far */
+        struct helper validate;
+        uint64_t validate_epoch;
+        struct preflight preflight;
         bool feeding;
         struct succession_input queue[128];
         size_t queued;
@@ -95,6 +116,7 @@ struct agent {
         bool content_watched;
         int64_t unix_start_s;        /* told to every proxy as the original start */
         struct mono started;
+        char kit_error[REASON_BYTES]; /* why the last kit could not be made, or the last launch */
         char last_reason[640];
         char rejected[512];          /* the proxy's own words */
 };
@@ -107,6 +129,8 @@ void agent_arm(struct agent *a);
 void agent_watch(struct agent *a);
 void agent_exited(struct agent *a, const struct wire_job *job);
 struct proc *agent_proc(struct agent *a, uint64_t epoch); /* or NULL */
+const struct proxy_args *agent_args(const struct agent *a, uint64_t epoch); /* the command line that an epoch runs */
+struct kit_maker agent_maker(const struct agent *a, uint64_t epoch);        /* for the kit of an epoch */
 
 /* broker.c: the protocol with one generation */
 void proc_open(struct agent *a, uint64_t epoch, uint64_t base_id, int parent_fd, int child_fd, int udp_fd);
@@ -128,6 +152,11 @@ void look_order(struct proc *p, const char *path); /* POST, again with each samp
 
 /* start.c */
 void start_clean(struct agent *a); /* nobody runs any more: remove what only a living instance needs */
+
+/* orders.c: what clients want done */
+int orders_command(void *userdata, enum control_command c, const struct control_order *o, char *detail, size_t n);
+enum control_ticket orders_ticket(void *userdata, uint64_t id, struct json_writer *w);
+void orders_upgrade(struct agent *a); /* SIGHUP: as if somebody had asked who does not wait for the answer */
 
 /* status.c */
 void status_write(void *userdata, struct json_writer *w);

@@ -55,59 +55,82 @@ static yaml_node_t *member(yaml_document_t *d, yaml_node_t *map, const char *key
         if (!map || map->type != YAML_MAPPING_NODE)
                 return NULL;
         for (yaml_node_pair_t *p = map->data.mapping.pairs.start; p < map->data.mapping.pairs.top; p++) {
-                const char *name = scalar(yaml_document_get_node(d, p->key));
+                yaml_node_t *k = yaml_document_get_node(d, p->key);
+                const char *name = scalar(k);
 
-                if (name && names(name, key))
+                if (name && names(name, key) && !(k->tag && strcmp((const char *)k->tag, "!ignore") == 0)) /* Envoy skips these */
                         return yaml_document_get_node(d, p->value);
         }
         return NULL;
 }
 
-static void add_url(struct bootstrap *b, const char *scheme, const char *host, const char *port)
+static bool flag(yaml_document_t *d, yaml_node_t *map, const char *key, bool standard)
 {
-        char (*more)[HR_URL_BYTES] = reallocarray(b->urls, b->n_urls + 1, HR_URL_BYTES);
+        const char *text = scalar(member(d, map, key));
+
+        return !text ? standard : strcasecmp(text, "true") == 0 || (standard && strcasecmp(text, "false") != 0);
+}
+
+static void add_url(struct bootstrap *b, const struct bootstrap_listener *facts, const char *scheme, const char *host, const char *port)
+{
+        char (*urls)[HR_URL_BYTES] = reallocarray(b->urls, b->n_urls + 1, HR_URL_BYTES);
+        struct bootstrap_listener *listeners;
         int n;
 
-        if (!more)
+        if (!urls)
                 return;
-        b->urls = more;
-        n = snprintf(b->urls[b->n_urls], HR_URL_BYTES, "%s://%s%s%s", scheme, host, port ? ":" : "", port ? port : "");
+        b->urls = urls;
+        listeners = reallocarray(b->listeners, b->n_urls + 1, sizeof(*listeners));
+        if (!listeners)
+                return;
+        b->listeners = listeners;
+        n = snprintf(urls[b->n_urls], HR_URL_BYTES, "%s://%s%s%s", scheme, host, port ? ":" : "", port ? port : "");
         if (n > 0 && n < HR_URL_BYTES)
-                b->n_urls++;
+                listeners[b->n_urls++] = *facts;
 }
 
 /* As Envoy prints it: IPv6 addresses in their shortest form and in brackets. */
-static void add_address(yaml_document_t *d, yaml_node_t *address, struct bootstrap *b)
+static void add_address(yaml_document_t *d, yaml_node_t *address, const struct bootstrap_listener *of_listener, struct bootstrap *b)
 {
         yaml_node_t *socket = member(d, address, "socket_address");
         const char *path = scalar(member(d, member(d, address, "pipe"), "path"));
         const char *host = scalar(member(d, socket, "address")), *port = scalar(member(d, socket, "port_value"));
         const char *protocol = scalar(member(d, socket, "protocol"));
         const char *scheme = protocol && strcasecmp(protocol, "UDP") == 0 ? "udp" : "tcp";
+        struct bootstrap_listener facts = *of_listener;
         struct in6_addr in6;
         char text[INET6_ADDRSTRLEN], quoted[INET6_ADDRSTRLEN + 2];
 
-        if (path)
-                add_url(b, "unix", path, NULL);
+        facts.v4_too = flag(d, socket, "ipv4_compat", false);
+        facts.elsewhere = member(d, socket, "network_namespace_filepath") != NULL;
+        if (path) {
+                facts.reuse_port = false;
+                add_url(b, &facts, "unix", path, NULL);
+        }
         if (!host || !port)
                 return;
         if (inet_pton(AF_INET6, host, &in6) == 1 && inet_ntop(AF_INET6, &in6, text, sizeof(text))) {
                 (void)snprintf(quoted, sizeof(quoted), "[%s]", text);
-                add_url(b, scheme, quoted, port);
+                add_url(b, &facts, scheme, quoted, port);
         } else {
-                add_url(b, scheme, host, port);
+                add_url(b, &facts, scheme, host, port);
         }
 }
 
 static void read_listener(yaml_document_t *d, yaml_node_t *listener, struct bootstrap *b)
 {
         yaml_node_t *more = member(d, listener, "additional_addresses");
+        struct bootstrap_listener facts = {
+                .reuse_port = flag(d, listener, "enable_reuse_port", true),
+                .binds = flag(d, listener, "bind_to_port", flag(d, member(d, listener, "deprecated_v1"), "bind_to_port", true)),
+                .freebind = flag(d, listener, "freebind", false) || flag(d, listener, "transparent", false),
+        };
 
-        add_address(d, member(d, listener, "address"), b);
+        add_address(d, member(d, listener, "address"), &facts, b);
         if (!more || more->type != YAML_SEQUENCE_NODE)
                 return;
         for (yaml_node_item_t *i = more->data.sequence.items.start; i < more->data.sequence.items.top; i++)
-                add_address(d, member(d, yaml_document_get_node(d, *i), "address"), b);
+                add_address(d, member(d, yaml_document_get_node(d, *i), "address"), &facts, b);
 }
 
 static bool read_one(const char *text, size_t n, struct bootstrap *b)
@@ -147,6 +170,7 @@ void bootstrap_read(const char *text, size_t n, const char *yaml, const char *pa
 void bootstrap_done(struct bootstrap *b)
 {
         free(b->urls);
+        free(b->listeners);
         *b = (struct bootstrap){ 0 };
 }
 
@@ -215,19 +239,32 @@ static int index_of(yaml_document_t *d, yaml_node_t *n)
         return (int)(n - d->nodes.start) + 1;
 }
 
-/* admin: { address: { pipe: { path, mode: 0600 } } } */
+/* Of several the last one counts for Envoy. Return: the index of its mapping; 0 if it is none */
+static int admin_of(yaml_document_t *d, yaml_node_t *root)
+{
+        int index = 0;
+
+        for (yaml_node_pair_t *p = root->data.mapping.pairs.start; p < root->data.mapping.pairs.top; p++) {
+                const char *name = scalar(yaml_document_get_node(d, p->key));
+                yaml_node_t *value = yaml_document_get_node(d, p->value);
+
+                if (name && names(name, "admin"))
+                        index = value && value->type == YAML_MAPPING_NODE ? p->value : 0;
+        }
+        return index;
+}
+
+/* admin: { address: { pipe: { path, mode: 0600 } } }, and no second admin beside it. */
 static int put_admin(yaml_document_t *d, const char *path)
 {
-        yaml_node_t *root = yaml_document_get_root_node(d), *admin = member(d, root, "admin");
-        int root_index = index_of(d, root);
-        int admin_index = admin && admin->type == YAML_MAPPING_NODE ? index_of(d, admin) : 0;
-        int address, pipe, r = 0;
+        yaml_node_t *root = yaml_document_get_root_node(d);
+        int root_index = index_of(d, root), admin_index = admin_of(d, root);
+        int address, pipe, r;
 
-        if (!admin_index) {
-                take_out(d, root, "admin");
+        take_out(d, root, "admin");
+        if (!admin_index)
                 admin_index = yaml_document_add_mapping(d, NULL, YAML_BLOCK_MAPPING_STYLE);
-                r = put(d, root_index, "admin", admin_index);
-        }
+        r = put(d, root_index, "admin", admin_index);
         take_out(d, yaml_document_get_node(d, admin_index), "address");
         pipe = yaml_document_add_mapping(d, NULL, YAML_BLOCK_MAPPING_STYLE);
         address = yaml_document_add_mapping(d, NULL, YAML_BLOCK_MAPPING_STYLE);

@@ -12,11 +12,21 @@
 
 enum { BOOTSTRAP_BYTES_MAX = 64 * 1024 * 1024 };
 
+/* What decides how Envoy binds an address. */
+struct bootstrap_listener {
+        bool reuse_port; /* one socket for each worker; a pipe always has one */
+        bool binds;      /* false: bind_to_port is off, no socket is opened */
+        bool freebind;   /* the address need not be one of this host; as good as that: transparent */
+        bool v4_too;     /* [::] takes IPv4 as well */
+        bool elsewhere;  /* in another network namespace */
+};
+
 struct bootstrap {
         bool readable;   /* else nothing below is known: another format, or not well-formed */
         bool lds;        /* listeners come from outside */
         size_t n_urls;
         char (*urls)[HR_URL_BYTES]; /* the addresses of static listeners, as Envoy writes them */
+        struct bootstrap_listener *listeners; /* the i-th has the i-th url */
 };
 
 /**

@@ -24,9 +24,9 @@ static size_t sample_queues(struct agent *a, uint64_t epoch, struct look_key *re
         size_t n = 0;
 
         for (uint32_t i = 0; i < a->s.escrow.n; i++) {
-                const struct escrow_key *k = &a->s.escrow.keys[i];
+                const struct escrow_claim *c = escrow_claim(&a->s.escrow, i, epoch);
 
-                if (k->asked_by != epoch || !k->passed || a->sockets[i] < 0)
+                if (c->epoch != epoch || !c->passed || a->sockets[i] < 0)
                         continue;
                 ret[n] = (struct look_key){ .key = i };
                 if (hr_listener_queue(a->sockets[i], &ret[n].waiting) < 0)

@@ -12,7 +12,7 @@ enum effect_kind {
         DO_MAKE_KIT,         /* epoch; value: the epoch whose snapshot it copies, or CONTENT_DISK */
         DO_LAUNCH,           /* epoch */
         DO_SIGNAL,           /* epoch; value: signal number */
-        DO_FORGET,           /* epoch: names, segment and folder go; acknowledge the exit */
+        DO_FORGET,           /* epoch; value: enum forget_what; acknowledge the exit */
         DO_TAKE,             /* epoch: take the request that was peeked at */
         DO_REPLY,            /* epoch; value: enum owed_kind; key */
         DO_REVIVE,           /* key: listen() again */
@@ -22,6 +22,10 @@ enum effect_kind {
         DO_CLOSE,            /* key: keeper first, then ours */
         DO_HUSH,             /* key: no new connection begins; what waits in the queue is still accepted */
         DO_SILENCE,          /* key */
+        DO_STEER,            /* key; value: new connections of its group go to so many members, from the first on */
+        DO_UNSTEER,          /* key */
+        DO_COUNT_LEAVING,    /* how many connections wait in the queues of what leaves? */
+        DO_PREFLIGHT,        /* epoch: may it be launched? */
         DO_FAIL_HEALTHCHECK, /* epoch */
         DO_PASS_HEALTHCHECK, /* epoch */
         DO_DRAIN_LISTENERS,  /* epoch: as its successor would */
@@ -30,6 +34,11 @@ enum effect_kind {
         DO_WATCH_CONTENT,    /* epoch; value: enum content_watch: tell when the content on disk changes */
         DO_REPORT,           /* epoch; value: enum report_kind; arg */
         DO_END,              /* value: exit status */
+};
+
+enum forget_what {
+        FORGET_ALL,     /* names, segment, folder, snapshot, binary */
+        FORGET_PROCESS, /* all but snapshot and binary: they may be wanted back */
 };
 
 enum content_watch {
@@ -63,8 +72,18 @@ enum report_kind {
         REPORT_REMOVED,        /* key: the proxy does not listen there any more */
         REPORT_AMBIGUOUS,      /* key: two listeners have the same name */
         REPORT_TOO_MANY_KEYS,
+        REPORT_UPGRADE_STARTED,     /* epoch: the candidate */
+        REPORT_UPGRADE_WARMING,     /* arg: ms of the observation */
+        REPORT_UPGRADE_COMMITTED,   /* epoch; the last change has the rest */
+        REPORT_UPGRADE_REFUSED,     /* epoch; arg: enum run_result; the last change has the reason */
+        REPORT_UPGRADE_NOT_TRIED,   /* as above, for one that never had an epoch */
+        REPORT_PAUSED,
+        REPORT_RESUMED,
         REPORT_STOPPED,
 };
+
+/* arg of REPORT_EXITED: not the one that is wanted, so nothing follows from it */
+#define EXIT_OF_ANOTHER (-2)
 
 #define CONTENT_DISK UINT64_MAX
 

@@ -29,16 +29,15 @@ void epoch_init(struct epoch *e, uint64_t number, uint64_t copy_of, uint64_t ori
 
 bool epoch_alive(const struct epoch *e)
 {
-        return e->state == EPOCH_STARTING || e->state == EPOCH_SERVING || e->state == EPOCH_DRAINING ||
-               e->state == EPOCH_STOPPING;
+        return e->state >= EPOCH_STARTING && e->state <= EPOCH_STOPPING;
 }
 
 const char *epoch_state_name(uint32_t state)
 {
         static const char *const names[] = {
-                [EPOCH_NONE] = "none",       [EPOCH_KIT] = "kit",           [EPOCH_STARTING] = "starting",
-                [EPOCH_SERVING] = "serving", [EPOCH_DRAINING] = "draining", [EPOCH_STOPPING] = "stopping",
-                [EPOCH_GONE] = "gone",
+                [EPOCH_NONE] = "none",         [EPOCH_KIT] = "kit",           [EPOCH_STARTING] = "starting",
+                [EPOCH_WARMING] = "warming",   [EPOCH_SERVING] = "serving",   [EPOCH_DRAINING] = "draining",
+                [EPOCH_STOPPING] = "stopping", [EPOCH_GONE] = "gone",
         };
 
         return state < sizeof(names) / sizeof(names[0]) ? names[state] : "unknown";
@@ -96,6 +95,7 @@ static void drain(struct epoch *e, const struct epoch_limits *l, struct mono ter
         act(e, out, DO_SAMPLE, 0);
         effects_report(out, e->number, REPORT_DRAINING, 0);
         enter(e, EPOCH_DRAINING, term_by);
+        e->ordered = true;
         e->next_sample = mono_after_ms(now, l->sample_ms);
 }
 
@@ -118,7 +118,8 @@ static void launched(struct epoch *e, const struct epoch_limits *l, const struct
         e->launched = now;
         effects_report(out, e->number, REPORT_LAUNCHED, in->pid);
         if (l->protocol) {
-                e->deadline = mono_after_ms(now, l->ready_ms);
+                if (!e->trial) /* else it is the trial that has a deadline */
+                        e->deadline = mono_after_ms(now, l->ready_ms);
                 return;
         }
         e->accepted = now;
@@ -150,8 +151,11 @@ static void step_starting(struct epoch *e, const struct epoch_limits *l, const s
                 }
                 e->lack = LACK_NOTHING;
                 e->accepted = now;
-                enter(e, EPOCH_SERVING, MONO_NEVER);
+                enter(e, e->trial ? EPOCH_WARMING : EPOCH_SERVING, MONO_NEVER);
                 return;
+        case ON_COMMIT_ORDER: /* not before it accepts */
+                return;
+        case ON_YIELD_ORDER:
         case ON_DRAIN_ORDER:
                 if (mono_is_never(e->up))
                         kill_now(e, l, now, out);
@@ -181,10 +185,49 @@ static void step_starting(struct epoch *e, const struct epoch_limits *l, const s
         }
 }
 
+static void step_warming(struct epoch *e, const struct epoch_limits *l, const struct epoch_input *in, struct mono now,
+                         struct effects *out)
+{
+        switch (in->event) {
+        case ON_COMMIT_ORDER:
+                e->trial = false;
+                enter(e, EPOCH_SERVING, MONO_NEVER);
+                return;
+        case ON_YIELD_ORDER:
+        case ON_DRAIN_ORDER:
+                drain(e, l, in->term_by, now, out);
+                return;
+        case ON_TERM_ORDER:
+                term(e, l, now, out);
+                return;
+        case ON_LOOKED:
+                e->lack = in->lack;
+                return;
+        case ON_SAMPLED:
+                e->in_flight = in->in_flight;
+                e->connections = in->connections;
+                e->requests_total = in->requests_total;
+                return;
+        case ON_ENDED:
+                gone(e);
+                return;
+        case ON_TIME:
+                if (!mono_before(now, e->next_look))
+                        epoch_look(e, now, out);
+                return;
+        case ON_LAUNCHED:
+        case ON_DRAIN_LISTENERS:
+                return;
+        }
+}
+
 static void step_serving(struct epoch *e, const struct epoch_limits *l, const struct epoch_input *in, struct mono now,
                          struct effects *out)
 {
         switch (in->event) {
+        case ON_YIELD_ORDER: /* it accepts until it is told to drain */
+                enter(e, EPOCH_DRAINING, MONO_NEVER);
+                return;
         case ON_DRAIN_ORDER:
                 drain(e, l, in->term_by, now, out);
                 return;
@@ -205,6 +248,7 @@ static void step_serving(struct epoch *e, const struct epoch_limits *l, const st
                         act(e, out, DO_WATCH_LISTENERS, 0);
                 }
                 return;
+        case ON_COMMIT_ORDER:
         case ON_LAUNCHED:        /* told again after an agent's death */
         case ON_DRAIN_LISTENERS: /* it says so once; a repeat teaches nothing */
         case ON_LOOKED:          /* the escrow has settled it */
@@ -234,7 +278,7 @@ static void step_draining(struct epoch *e, const struct epoch_limits *l, const s
 {
         switch (in->event) {
         case ON_SAMPLED:
-                if (!drained(e, l, in, now))
+                if (!e->ordered || !drained(e, l, in, now))
                         return;
                 effects_report(out, e->number, REPORT_DRAINED, 0);
                 term(e, l, now, out);
@@ -251,7 +295,10 @@ static void step_draining(struct epoch *e, const struct epoch_limits *l, const s
                 }
                 return;
         case ON_DRAIN_ORDER: /* an earlier end overrules */
-                e->deadline = mono_min(e->deadline, in->term_by);
+                if (e->ordered)
+                        e->deadline = mono_min(e->deadline, in->term_by);
+                else
+                        drain(e, l, in->term_by, now, out);
                 return;
         case ON_TERM_ORDER:
                 term(e, l, now, out);
@@ -259,6 +306,8 @@ static void step_draining(struct epoch *e, const struct epoch_limits *l, const s
         case ON_ENDED:
                 gone(e);
                 return;
+        case ON_YIELD_ORDER:
+        case ON_COMMIT_ORDER:
         case ON_LAUNCHED:
         case ON_DRAIN_LISTENERS:
         case ON_LOOKED: /* a look that was under way */
@@ -283,9 +332,11 @@ static void step_stopping(struct epoch *e, const struct epoch_limits *l, const s
                 effects_report(out, e->number, REPORT_KILLED, 0);
                 kill_now(e, l, now, out); /* again after a while: SIGKILL is not lost, but costs nothing either */
                 return;
+        case ON_YIELD_ORDER:
         case ON_DRAIN_ORDER:
                 e->deadline = mono_min(e->deadline, e->kill_by);
                 return;
+        case ON_COMMIT_ORDER:
         case ON_LAUNCHED:
         case ON_DRAIN_LISTENERS:
         case ON_LOOKED:
@@ -302,6 +353,9 @@ void epoch_step(struct epoch *e, const struct epoch_limits *l, const struct epoc
         switch ((enum epoch_state)e->state) {
         case EPOCH_STARTING:
                 step_starting(e, l, in, now, out);
+                return;
+        case EPOCH_WARMING:
+                step_warming(e, l, in, now, out);
                 return;
         case EPOCH_SERVING:
                 step_serving(e, l, in, now, out);

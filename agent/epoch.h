@@ -12,8 +12,9 @@ enum epoch_state {
         EPOCH_NONE,     /* an empty slot */
         EPOCH_KIT,      /* everything lies ready for its launch */
         EPOCH_STARTING, /* forked; we answer its requests */
+        EPOCH_WARMING,  /* accepts beside the one that serves, on trial */
         EPOCH_SERVING,
-        EPOCH_DRAINING, /* told DrainListeners; requests run out */
+        EPOCH_DRAINING, /* has a successor, or shall have none; told DrainListeners; requests run out */
         EPOCH_STOPPING, /* told to end */
         EPOCH_GONE,     /* reaped; its names and segment may still have to go */
 };
@@ -22,6 +23,8 @@ enum epoch_event {
         ON_LAUNCHED,
         ON_DRAIN_LISTENERS, /* it says it is up */
         ON_LOOKED,          /* what a look showed: lack */
+        ON_COMMIT_ORDER,    /* the trial is over: it is the one that serves */
+        ON_YIELD_ORDER,     /* another one serves; the order to drain follows */
         ON_DRAIN_ORDER,     /* by the one road: drain, nothing in flight, SIGTERM */
         ON_TERM_ORDER,      /* now */
         ON_SAMPLED,         /* what is in flight */
@@ -51,6 +54,7 @@ struct epoch {
         uint64_t base_id;
         uint64_t copy_of;        /* CONTENT_DISK, or the epoch whose snapshot it copies */
         uint64_t origin;         /* the epoch for which this content was read from disk: names the content */
+        uint64_t command;        /* which command line it runs; 0: that of `baton run` */
         int32_t pid;             /* 0: not launched, or not known yet */
         uint32_t state;          /* enum epoch_state */
         struct mono launched;
@@ -70,6 +74,9 @@ struct epoch {
         uint32_t asked_key;      /* of the last such request, passed or not */
         uint32_t retold;         /* the next request may be one that a dead agent stored, but did not take */
         uint32_t lack;           /* enum look_lack */
+        uint32_t trial;          /* launched beside another one that is wanted */
+        uint32_t ordered;        /* draining: DrainListeners was sent */
+        uint32_t shed;           /* gone, and only its snapshot and binary are kept */
         uint32_t udp;            /* launched with --parent-shutdown-time-s 0 */
         int32_t exit_code;       /* CLD_*; valid when gone */
         int32_t exit_status;

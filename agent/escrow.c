@@ -4,6 +4,27 @@
 
 #include <string.h>
 
+void escrow_init(struct escrow *e)
+{
+        e->trial = NO_EPOCH;
+        e->n = 0;
+}
+
+static struct escrow_claim *claim_of(struct escrow *e, struct escrow_key *k, uint64_t epoch)
+{
+        return &k->by[epoch == e->trial ? CLAIM_TRIAL : CLAIM_WANTED];
+}
+
+static bool same_listener(const struct escrow_key *a, const struct escrow_key *b)
+{
+        return strcmp(a->key.url, b->key.url) == 0 && strcmp(a->key.netns, b->key.netns) == 0;
+}
+
+static bool is_tcp(const struct escrow_key *k)
+{
+        return !hr_key_is_udp(&k->key) && !hr_key_is_unix(&k->key);
+}
+
 uint32_t escrow_find(const struct escrow *e, const struct hr_key *key)
 {
         for (uint32_t i = 0; i < e->n; i++)
@@ -12,18 +33,23 @@ uint32_t escrow_find(const struct escrow *e, const struct hr_key *key)
         return NO_KEY;
 }
 
+static bool is_used(const struct escrow_key *k)
+{
+        return k->inode || k->by[CLAIM_WANTED].epoch != NO_EPOCH || k->by[CLAIM_TRIAL].epoch != NO_EPOCH;
+}
+
 /* A slot whose key nobody holds and nobody living asked for may be used again; indices of the others never change. */
 static uint32_t add(struct escrow *e, const struct hr_key *key)
 {
         uint32_t i = 0;
 
-        while (i < e->n && (e->keys[i].inode || e->keys[i].asked_by != NO_EPOCH))
+        while (i < e->n && is_used(&e->keys[i]))
                 i++;
         if (i == KEYS_MAX)
                 return NO_KEY;
         if (i == e->n)
                 e->n++;
-        e->keys[i] = (struct escrow_key){ .key = *key, .asked_by = NO_EPOCH };
+        e->keys[i] = (struct escrow_key){ .key = *key, .by = { CLAIM_NONE, CLAIM_NONE } };
         return i;
 }
 
@@ -37,37 +63,39 @@ static uint32_t intern(struct escrow *e, const struct hr_key *key)
 bool escrow_asked(struct escrow *e, uint64_t epoch, const struct hr_key *key, uint32_t *ret_key)
 {
         uint32_t i = intern(e, key);
-        struct escrow_key *k;
+        const struct escrow_key *k;
+        struct escrow_claim *c;
 
         *ret_key = i;
         if (i == NO_KEY)
                 return false;
         k = &e->keys[i];
-        if (k->asked_by != epoch)
-                k->ambiguous = false; /* it may have been mended; if not, its second question tells before anything is passed */
-        k->asked_by = epoch;
-        k->passed = k->inode != 0 && !k->ambiguous;
-        k->harvested = false;
-        k->queue_moved = false;
-        k->waiting = 0;
-        return k->passed;
+        c = claim_of(e, &e->keys[i], epoch);
+        if (c->epoch != epoch)
+                c->ambiguous = false; /* it may have been mended; if not, its second question tells before anything is passed */
+        c->epoch = epoch;
+        c->passed = k->inode != 0 && !k->leaving && !c->ambiguous;
+        c->harvested = false;
+        c->queue_moved = false;
+        c->waiting = 0;
+        return c->passed;
 }
 
 static void close_key(struct escrow *e, uint32_t i, struct effects *out)
 {
         effects_add(out, (struct effect){ .kind = DO_CLOSE, .key = i });
-        e->keys[i].inode = 0;
-        e->keys[i].silenced = false;
+        escrow_not_held(e, i);
 }
 
 bool escrow_asked_twice(struct escrow *e, uint64_t epoch, const struct hr_key *key, struct effects *out)
 {
         uint32_t i = escrow_find(e, key);
+        struct escrow_claim *c = i == NO_KEY ? NULL : claim_of(e, &e->keys[i], epoch);
 
-        if (i == NO_KEY || e->keys[i].asked_by != epoch || e->keys[i].ambiguous)
+        if (!c || c->epoch != epoch || c->ambiguous)
                 return false;
-        e->keys[i].ambiguous = true;
-        if (e->keys[i].inode)
+        c->ambiguous = true;
+        if (e->keys[i].inode && epoch != e->trial) /* what one on trial calls by a name is not known of the one that serves */
                 close_key(e, i, out);
         return true;
 }
@@ -85,6 +113,8 @@ void escrow_not_held(struct escrow *e, uint32_t key)
 {
         e->keys[key].inode = 0;
         e->keys[key].silenced = false;
+        e->keys[key].leaving = false;
+        e->keys[key].steer = 0;
 }
 
 static void mark_static(struct escrow *e, const struct look *look)
@@ -99,25 +129,26 @@ static void mark_static(struct escrow *e, const struct look *look)
 void escrow_queues(struct escrow *e, uint64_t epoch, const struct look_key *keys, size_t n)
 {
         for (size_t i = 0; i < n; i++) {
-                struct escrow_key *k = &e->keys[keys[i].key];
+                struct escrow_claim *c = claim_of(e, &e->keys[keys[i].key], epoch);
 
-                if (k->asked_by != epoch || !k->passed)
+                if (c->epoch != epoch || !c->passed)
                         continue;
-                k->waiting = keys[i].waiting;
-                k->queue_moved = k->waiting == 0;
+                c->waiting = keys[i].waiting;
+                c->queue_moved = c->waiting == 0;
         }
 }
 
 static void mark(struct escrow *e, uint64_t epoch, const struct look *look)
 {
         for (size_t i = 0; i < look->n; i++) {
-                struct escrow_key *k = &e->keys[look->keys[i].key];
+                const struct escrow_key *k = &e->keys[look->keys[i].key];
+                struct escrow_claim *c = claim_of(e, &e->keys[look->keys[i].key], epoch);
 
-                if (k->asked_by != epoch)
+                if (c->epoch != epoch)
                         continue;
-                k->harvested = look->keys[i].inode && (!k->passed || look->keys[i].inode == k->inode);
-                if (look->keys[i].waiting == 0 || look->keys[i].waiting < k->waiting)
-                        k->queue_moved = true;
+                c->harvested = look->keys[i].inode && (!c->passed || look->keys[i].inode == k->inode);
+                if (look->keys[i].waiting == 0 || look->keys[i].waiting < c->waiting)
+                        c->queue_moved = true;
         }
 }
 
@@ -129,22 +160,25 @@ static const struct look_key *look_find(const struct look *look, uint32_t key)
         return NULL;
 }
 
-static enum look_lack key_lacks(const struct escrow_key *k, uint32_t index, const struct escrow_gate *g,
-                                const struct look *look)
+static enum look_lack key_lacks(const struct escrow *e, uint32_t index, const struct escrow_gate *g, const struct look *look)
 {
+        const struct escrow_key *k = &e->keys[index];
+        const struct escrow_claim *c = escrow_claim(e, index, g->epoch);
         const struct look_key *seen = look_find(look, index);
-        bool asked = k->asked_by == g->epoch;
+        bool asked = c->epoch == g->epoch;
 
-        if (!k->inode || hr_key_is_udp(&k->key))
+        if (!k->inode || k->leaving || hr_key_is_udp(&k->key))
                 return LACK_NOTHING;
+        if (asked && c->ambiguous) /* it may have the socket of another listener: it must not serve */
+                return LACK_AMBIGUOUS;
         if (asked && !seen)
                 return LACK_HARVEST; /* asked for while the look was under way: it says nothing about this one */
         if (k->is_static) {
                 if (!asked)
                         return g->same_content ? LACK_STATIC_KEY : LACK_NOTHING;
-                if (!k->harvested)
+                if (!c->harvested)
                         return LACK_STATIC_KEY;
-        } else if (look->lds && !(asked && k->harvested)) {
+        } else if (look->lds && !(asked && c->harvested)) {
                 if (g->allow_loss)
                         return LACK_NOTHING;
                 if (!look->lds_answered || !look->listeners_known || (seen && seen->listed))
@@ -152,13 +186,13 @@ static enum look_lack key_lacks(const struct escrow_key *k, uint32_t index, cons
                 if (asked && look->warming) /* a listener that waits for its routes or secrets is not listed yet */
                         return LACK_LDS;
                 return LACK_NOTHING; /* removed while nobody served */
-        } else if (!look->lds && !(asked && k->harvested)) {
+        } else if (!look->lds && !(asked && c->harvested)) {
                 /* the bootstrap could not be read: judge it as if it were static */
                 if (g->same_content)
                         return LACK_STATIC_KEY;
                 return LACK_NOTHING;
         }
-        if (g->after_crash && k->passed && !k->queue_moved)
+        if (g->after_crash && c->passed && !c->queue_moved)
                 return LACK_QUEUE;
         return LACK_NOTHING;
 }
@@ -174,7 +208,7 @@ enum look_lack escrow_take_look(struct escrow *e, const struct escrow_gate *g, c
         if (!look->admin_answered)
                 return LACK_ADMIN;
         for (uint32_t i = 0; i < e->n; i++) {
-                enum look_lack l = key_lacks(&e->keys[i], i, g, look);
+                enum look_lack l = key_lacks(e, i, g, look);
 
                 if (l != LACK_NOTHING && (worst == LACK_NOTHING || l < worst))
                         worst = l;
@@ -189,31 +223,33 @@ enum look_lack escrow_take_look(struct escrow *e, const struct escrow_gate *g, c
 static void settle_key(struct escrow *e, uint64_t epoch, uint32_t i, const struct look_key *seen, struct effects *out)
 {
         struct escrow_key *k = &e->keys[i];
+        struct escrow_claim *c = claim_of(e, k, epoch);
 
-        if (k->ambiguous && k->asked_by == epoch) {
+        if (c->ambiguous && c->epoch == epoch) {
                 if (k->inode) /* a dead agent had given it up, and the keeper did not hear of it */
                         close_key(e, i, out);
                 return;
         }
-        if (seen && seen->inode && k->asked_by == epoch) {
+        if (seen && seen->inode && c->epoch == epoch) {
                 if (k->inode != seen->inode)
                         effects_add(out, (struct effect){ .kind = DO_HOLD, .key = i });
                 else if (k->silenced)
                         effects_add(out, (struct effect){ .kind = DO_REVIVE, .key = i });
                 k->inode = seen->inode;
                 k->silenced = false;
-                k->harvested = true;
+                k->leaving = false;
+                c->harvested = true;
                 return;
         }
-        if (!seen && k->asked_by == epoch)
-                return; /* asked for while the look was under way: the next one tells */
+        if (k->leaving || (!seen && c->epoch == epoch))
+                return; /* its predecessor has it; or asked for while the look was under way: the next one tells */
         if (k->inode) {
                 effects_add(out, (struct effect){ .kind = DO_REPORT, .epoch = epoch, .value = REPORT_REMOVED, .key = i });
                 close_key(e, i, out);
         }
         /* What was there and is gone will be asked for anew. What never was there yet may be a listener that is warming. */
-        if (k->asked_by != epoch || (seen && k->harvested))
-                k->asked_by = NO_EPOCH;
+        if (c->epoch != epoch || (seen && c->harvested))
+                c->epoch = NO_EPOCH;
 }
 
 void escrow_settle(struct escrow *e, uint64_t epoch, const struct look *look, struct effects *out)
@@ -227,7 +263,7 @@ void escrow_settle(struct escrow *e, uint64_t epoch, const struct look *look, st
 void escrow_terminated(struct escrow *e, uint64_t epoch, struct effects *out)
 {
         for (uint32_t i = 0; i < e->n; i++)
-                if (e->keys[i].inode && e->keys[i].asked_by != epoch)
+                if (e->keys[i].inode && !e->keys[i].leaving && !escrow_asked_by(e, i, epoch))
                         close_key(e, i, out);
 }
 
@@ -239,15 +275,17 @@ static void silence_key(struct escrow *e, uint32_t i, struct effects *out)
         e->keys[i].silenced = true;
 }
 
-static bool accepted_by(const struct escrow_key *k, uint64_t epoch)
+static bool accepted_by(const struct escrow *e, uint32_t i, uint64_t epoch)
 {
-        return epoch != NO_EPOCH && k->asked_by == epoch && k->harvested && (!k->passed || k->queue_moved);
+        const struct escrow_claim *c = escrow_claim(e, i, epoch);
+
+        return epoch != NO_EPOCH && c->epoch == epoch && c->harvested && (!c->passed || c->queue_moved);
 }
 
 void escrow_hush_all(const struct escrow *e, struct effects *out)
 {
         for (uint32_t i = 0; i < e->n; i++)
-                if (e->keys[i].inode && !hr_key_is_udp(&e->keys[i].key) && !hr_key_is_unix(&e->keys[i].key))
+                if (e->keys[i].inode && is_tcp(&e->keys[i]))
                         effects_add(out, (struct effect){ .kind = DO_HUSH, .key = i });
 }
 
@@ -260,25 +298,29 @@ void escrow_silence_all(struct escrow *e, struct effects *out)
 void escrow_silence_idle(struct escrow *e, uint64_t epoch, struct effects *out)
 {
         for (uint32_t i = 0; i < e->n; i++)
-                if (!accepted_by(&e->keys[i], epoch))
+                if (!accepted_by(e, i, epoch))
                         silence_key(e, i, out);
 }
 
 void escrow_revive_accepted(struct escrow *e, uint64_t epoch, struct effects *out)
 {
         for (uint32_t i = 0; i < e->n; i++) {
-                if (!e->keys[i].silenced || !accepted_by(&e->keys[i], epoch))
+                if (!e->keys[i].silenced || !accepted_by(e, i, epoch))
                         continue;
                 effects_add(out, (struct effect){ .kind = DO_REVIVE, .key = i });
                 e->keys[i].silenced = false;
         }
 }
 
-void escrow_repeat(const struct escrow *e, bool revive, struct effects *out)
+void escrow_repeat(const struct escrow *e, bool revive, bool steered, struct effects *out)
 {
         for (uint32_t i = 0; i < e->n; i++) {
                 if (!e->keys[i].inode || hr_key_is_udp(&e->keys[i].key))
                         continue;
+                if (e->keys[i].steer)
+                        effects_add(out, (struct effect){ .kind = DO_STEER, .key = i, .value = e->keys[i].steer });
+                else if (steered && e->keys[i].key.worker == 0 && is_tcp(&e->keys[i]))
+                        effects_add(out, (struct effect){ .kind = DO_UNSTEER, .key = i });
                 if (e->keys[i].silenced)
                         effects_add(out, (struct effect){ .kind = DO_SILENCE, .key = i });
                 else if (revive)
@@ -313,6 +355,160 @@ bool escrow_any_silenced(const struct escrow *e)
 {
         for (uint32_t i = 0; i < e->n; i++)
                 if (e->keys[i].inode && e->keys[i].silenced)
+                        return true;
+        return false;
+}
+
+/* ---- an epoch on trial ------------------------------------------------------------------------------ */
+
+static void forget_trial(struct escrow *e)
+{
+        for (uint32_t i = 0; i < e->n; i++)
+                e->keys[i].by[CLAIM_TRIAL] = CLAIM_NONE;
+}
+
+void escrow_begin_trial(struct escrow *e, uint64_t epoch)
+{
+        forget_trial(e);
+        e->trial = epoch;
+}
+
+void escrow_end_trial(struct escrow *e)
+{
+        forget_trial(e);
+        e->trial = NO_EPOCH;
+}
+
+/* The sockets of a listener that are held and stay: how many, the first; and are they the lowest of their group? */
+struct group {
+        uint32_t n, first, top;
+};
+
+static struct group group_of(const struct escrow *e, const struct escrow_key *of)
+{
+        struct group g = { .first = NO_KEY };
+
+        for (uint32_t i = 0; i < e->n; i++) {
+                const struct escrow_key *k = &e->keys[i];
+
+                if (!k->inode || k->leaving || k->silenced || !same_listener(k, of))
+                        continue;
+                if (g.first == NO_KEY || k->key.worker < e->keys[g.first].key.worker)
+                        g.first = i;
+                if (k->key.worker > g.top)
+                        g.top = k->key.worker;
+                g.n++;
+        }
+        return g;
+}
+
+/*
+ * Members of a group stand in the order in which they began to listen. Sockets are handed on, not opened anew, so that is the
+ * order of the workers, and whoever is opened later or leaves first stands behind those that stay.
+ */
+static bool steer(struct escrow *e, struct group g, struct effects *out)
+{
+        if (g.n == 0 || g.top != g.n - 1)
+                return false;
+        for (uint32_t i = 0; i < e->n; i++)
+                if (e->keys[i].steer && same_listener(&e->keys[i], &e->keys[g.first]))
+                        e->keys[i].steer = 0;
+        e->keys[g.first].steer = g.n;
+        effects_add(out, (struct effect){ .kind = DO_STEER, .key = g.first, .value = g.n });
+        return true;
+}
+
+void escrow_grow(struct escrow *e, const struct hr_key *key, struct effects *out)
+{
+        const struct escrow_key asked = { .key = *key };
+        struct group g = group_of(e, &asked);
+
+        if (is_tcp(&asked) && g.n > 0 && e->keys[g.first].steer != g.n)
+                (void)steer(e, g, out);
+}
+
+void escrow_unsteer(struct escrow *e, struct effects *out)
+{
+        for (uint32_t i = 0; i < e->n; i++) {
+                if (!e->keys[i].steer)
+                        continue;
+                effects_add(out, (struct effect){ .kind = DO_UNSTEER, .key = i });
+                e->keys[i].steer = 0;
+        }
+}
+
+void escrow_commit(struct escrow *e, uint64_t epoch, const struct look *look, struct effects *out)
+{
+        for (uint32_t i = 0; i < e->n; i++)
+                e->keys[i].by[CLAIM_WANTED] = e->keys[i].by[CLAIM_TRIAL];
+        escrow_end_trial(e);
+        for (uint32_t i = 0; i < e->n; i++) {
+                struct escrow_key *k = &e->keys[i];
+                const struct look_key *seen = look_find(look, i);
+                bool stays = k->by[CLAIM_WANTED].epoch == epoch && !k->by[CLAIM_WANTED].ambiguous && (!seen || seen->inode);
+
+                if (k->inode && !stays && !hr_key_is_udp(&k->key))
+                        k->leaving = true; /* no UDP socket: what it has is read by its predecessor to the end */
+                settle_key(e, epoch, i, seen, out);
+        }
+}
+
+unsigned escrow_leave(struct escrow *e, struct effects *out)
+{
+        unsigned waits = 0;
+
+        for (uint32_t i = 0; i < e->n; i++) {
+                struct escrow_key *k = &e->keys[i];
+                struct group stay;
+
+                if (!k->inode || !k->leaving)
+                        continue;
+                stay = group_of(e, k);
+                if (stay.n == 0) {
+                        waits |= LEAVES_HUSHED;
+                        if (is_tcp(k))
+                                effects_add(out, (struct effect){ .kind = DO_HUSH, .key = i });
+                        continue;
+                }
+                waits |= LEAVES_STEERED;
+                if (e->keys[stay.first].steer != stay.n)
+                        (void)steer(e, stay, out);
+        }
+        return waits;
+}
+
+void escrow_leave_refuse(struct escrow *e, struct effects *out)
+{
+        for (uint32_t i = 0; i < e->n; i++) {
+                if (!e->keys[i].inode || !e->keys[i].leaving || group_of(e, &e->keys[i]).n > 0)
+                        continue;
+                effects_add(out, (struct effect){ .kind = DO_REPORT, .epoch = e->keys[i].by[CLAIM_WANTED].epoch,
+                                                  .value = REPORT_REMOVED, .key = i });
+                silence_key(e, i, out);
+                close_key(e, i, out);
+        }
+}
+
+/* Highest worker first: a place that is left is taken by the last, and that shall be one that leaves, too. */
+void escrow_leave_close(struct escrow *e, struct effects *out)
+{
+        for (;;) {
+                uint32_t highest = NO_KEY;
+
+                for (uint32_t i = 0; i < e->n; i++)
+                        if (e->keys[i].inode && e->keys[i].leaving &&
+                            (highest == NO_KEY || e->keys[i].key.worker > e->keys[highest].key.worker))
+                                highest = i;
+                if (highest == NO_KEY)
+                        return;
+                close_key(e, highest, out);
+        }
+}
+
+bool escrow_any_leaving(const struct escrow *e)
+{
+        for (uint32_t i = 0; i < e->n; i++)
+                if (e->keys[i].inode && e->keys[i].leaving)
                         return true;
         return false;
 }

@@ -16,23 +16,48 @@
 enum { KEYS_MAX = 4096, NO_KEY = UINT32_MAX };
 #define NO_EPOCH UINT64_MAX
 
+/* Two generations may ask for the same key: the one that is wanted, and one on trial beside it. */
+enum claim_role { CLAIM_WANTED, CLAIM_TRIAL, CLAIMS };
+
+struct escrow_claim {
+        uint64_t epoch;     /* that asked for it last, or NO_EPOCH */
+        uint32_t waiting;   /* length of its accept queue when that epoch said DrainListeners */
+        bool passed;        /* to that epoch */
+        bool queue_moved;   /* since then its queue was seen empty or shorter */
+        bool harvested;     /* that epoch returned it with the expected inode */
+        bool ambiguous;     /* two listeners of that epoch are called so: never held, never passed */
+};
+
+#define CLAIM_NONE ((struct escrow_claim){ .epoch = NO_EPOCH })
+
 struct escrow_key {
         struct hr_key key;
         uint64_t inode;     /* of the held socket; 0: not held */
-        uint64_t asked_by;  /* last epoch that asked for it, or NO_EPOCH */
-        uint32_t waiting;   /* length of its accept queue when the successor said DrainListeners */
-        bool is_static;     /* stands in the bootstrap of the epoch that serves or starts */
+        uint32_t steer;     /* the group's new connections go to this many members; 0: wherever the kernel sends them */
+        bool is_static;     /* stands in the bootstrap of the epoch that was looked at last */
         bool silenced;
-        bool passed;        /* to asked_by */
-        bool queue_moved;   /* since then its queue was seen empty or shorter */
-        bool harvested;     /* asked_by returned it with the expected inode */
-        bool ambiguous;     /* two listeners are called so: never held, never passed */
+        bool leaving;       /* what serves now does not listen there: closed once its predecessor has ceased to */
+        struct escrow_claim by[CLAIMS];
 };
 
 struct escrow {
+        uint64_t trial;     /* the epoch on trial, or NO_EPOCH */
         uint32_t n;
         struct escrow_key keys[KEYS_MAX];
 };
+
+void escrow_init(struct escrow *e);
+
+/** escrow_claim() - what an epoch has to do with a key; its claim's epoch may be another one */
+static inline const struct escrow_claim *escrow_claim(const struct escrow *e, uint32_t key, uint64_t epoch)
+{
+        return &e->keys[key].by[epoch == e->trial ? CLAIM_TRIAL : CLAIM_WANTED];
+}
+
+static inline bool escrow_asked_by(const struct escrow *e, uint32_t key, uint64_t epoch)
+{
+        return escrow_claim(e, key, epoch)->epoch == epoch;
+}
 
 /* What one look at a generation brought for one key. */
 struct look_key {
@@ -66,6 +91,7 @@ enum look_lack {
         LACK_LDS,
         LACK_CREATE_FAILURES,
         LACK_QUEUE,
+        LACK_AMBIGUOUS,
 };
 
 struct escrow_gate {
@@ -115,6 +141,40 @@ enum look_lack escrow_take_look(struct escrow *e, const struct escrow_gate *g, c
  */
 void escrow_settle(struct escrow *e, uint64_t epoch, const struct look *look, struct effects *out);
 
+/** escrow_begin_trial() - an epoch is launched beside the one that is wanted: what it asks for is noted apart */
+void escrow_begin_trial(struct escrow *e, uint64_t epoch);
+
+/** escrow_end_trial() - it is not wanted any more: as if it had never asked */
+void escrow_end_trial(struct escrow *e);
+
+/**
+ * escrow_grow() - an epoch on trial asks for a worker's socket that nobody holds, of a listener that has some
+ *
+ * It is about to open a socket of its own in the group. Until it is wanted, new connections shall not go there.
+ */
+void escrow_grow(struct escrow *e, const struct hr_key *key, struct effects *out);
+
+/**
+ * escrow_commit() - the epoch on trial is the one that is wanted from now on
+ *
+ * What it listens on is held, as by escrow_settle(); what else is held leaves: see escrow_leave().
+ */
+void escrow_commit(struct escrow *e, uint64_t epoch, const struct look *look, struct effects *out);
+
+/*
+ * What leaves has a predecessor that still accepts from it. Where a whole listener goes, no new connection begins (DO_HUSH);
+ * where a listener has fewer workers, new connections go to those that stay (DO_STEER). When the queues are empty the
+ * predecessor is told to drain; then what goes as a whole refuses, and the rest is closed, highest worker first.
+ */
+enum { LEAVES_HUSHED = 1, LEAVES_STEERED = 2 };
+unsigned escrow_leave(struct escrow *e, struct effects *out); /* Return: what there is to wait for; 0: nothing leaves */
+void escrow_leave_refuse(struct escrow *e, struct effects *out); /* whole listeners are silenced and closed */
+void escrow_leave_close(struct escrow *e, struct effects *out);  /* all the rest */
+bool escrow_any_leaving(const struct escrow *e);
+
+/** escrow_unsteer() - every group gets its connections as the kernel sends them */
+void escrow_unsteer(struct escrow *e, struct effects *out);
+
 /** escrow_terminated() - Terminate came: keys that this epoch did not ask for will never be asked for */
 void escrow_terminated(struct escrow *e, uint64_t epoch, struct effects *out);
 
@@ -135,9 +195,10 @@ bool escrow_any_silenced(const struct escrow *e);
 
 /**
  * escrow_repeat() - a new agent: what was silenced or revived may not have been
- * @revive:  something was silenced in this outage, or in the last one: the revival at its end may be what was lost
+ * @revive:   something was silenced in this outage, or in the last one: the revival at its end may be what was lost
+ * @steered:  groups may have been steered and not be so any more
  */
-void escrow_repeat(const struct escrow *e, bool revive, struct effects *out);
+void escrow_repeat(const struct escrow *e, bool revive, bool steered, struct effects *out);
 
 /** escrow_queues() - DrainListeners came: remember the accept queues as they are now */
 void escrow_queues(struct escrow *e, uint64_t epoch, const struct look_key *keys, size_t n);

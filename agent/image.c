@@ -16,15 +16,23 @@ struct image_header {
         uint32_t epoch_bytes;
         uint32_t n_keys;
         uint32_t reserved;
+        uint64_t trial;
 };
 
-enum { IMAGE_VERSION = 1 };
+enum { IMAGE_VERSION = 2 };
+
+struct image_claim {
+        uint64_t epoch;
+        uint32_t waiting;
+        uint8_t passed, queue_moved, harvested, ambiguous;
+};
 
 struct image_key {
-        uint64_t inode, asked_by;
-        uint32_t worker, waiting;
-        uint8_t is_static, silenced, passed, queue_moved, harvested;
-        uint8_t ambiguous, url_bytes, netns_bytes;
+        uint64_t inode;
+        uint32_t worker, steer;
+        uint8_t is_static, silenced, leaving, reserved;
+        uint8_t url_bytes, netns_bytes, reserved2[2];
+        struct image_claim by[CLAIMS];
 };
 
 static bool put(uint8_t *buf, size_t size, size_t *at, const void *p, size_t n)
@@ -40,19 +48,22 @@ static bool put_key(uint8_t *buf, size_t size, size_t *at, const struct escrow_k
 {
         struct image_key ik = {
                 .inode = k->inode,
-                .asked_by = k->asked_by,
                 .worker = k->key.worker,
-                .waiting = k->waiting,
+                .steer = k->steer,
                 .is_static = k->is_static,
                 .silenced = k->silenced,
-                .passed = k->passed,
-                .queue_moved = k->queue_moved,
-                .harvested = k->harvested,
-                .ambiguous = k->ambiguous,
+                .leaving = k->leaving,
                 .url_bytes = (uint8_t)strlen(k->key.url),
                 .netns_bytes = (uint8_t)strlen(k->key.netns),
         };
 
+        for (size_t i = 0; i < CLAIMS; i++)
+                ik.by[i] = (struct image_claim){ .epoch = k->by[i].epoch,
+                                                 .waiting = k->by[i].waiting,
+                                                 .passed = k->by[i].passed,
+                                                 .queue_moved = k->by[i].queue_moved,
+                                                 .harvested = k->by[i].harvested,
+                                                 .ambiguous = k->by[i].ambiguous };
         return put(buf, size, at, &ik, sizeof(ik)) && put(buf, size, at, k->key.url, ik.url_bytes) &&
                put(buf, size, at, k->key.netns, ik.netns_bytes);
 }
@@ -65,6 +76,7 @@ size_t image_write(const struct succession *s, uint8_t *buf, size_t size)
                 .core_bytes = CORE_BYTES,
                 .epoch_bytes = sizeof(struct epoch),
                 .n_keys = s->escrow.n,
+                .trial = s->escrow.trial,
         };
         size_t at = sizeof(h);
         bool ok = size >= sizeof(h) && put(buf, size, &at, s, CORE_BYTES);
@@ -92,26 +104,38 @@ static bool get(const uint8_t *buf, size_t n, size_t *at, void *p, size_t want)
         return true;
 }
 
+static bool get_claim(const struct image_claim *ic, struct escrow_claim *c)
+{
+        if (ic->passed > 1 || ic->queue_moved > 1 || ic->harvested > 1 || ic->ambiguous > 1)
+                return false;
+        *c = (struct escrow_claim){ .epoch = ic->epoch,
+                                    .waiting = ic->waiting,
+                                    .passed = ic->passed != 0,
+                                    .queue_moved = ic->queue_moved != 0,
+                                    .harvested = ic->harvested != 0,
+                                    .ambiguous = ic->ambiguous != 0 };
+        return true;
+}
+
 static bool get_key(const uint8_t *buf, size_t n, size_t *at, struct escrow_key *k)
 {
         struct image_key ik;
 
         if (!get(buf, n, at, &ik, sizeof(ik)) || ik.url_bytes >= HR_URL_BYTES || ik.netns_bytes >= HR_NETNS_BYTES)
                 return false;
-        if (ik.is_static > 1 || ik.silenced > 1 || ik.passed > 1 || ik.queue_moved > 1 || ik.harvested > 1 || ik.ambiguous > 1)
+        if (ik.is_static > 1 || ik.silenced > 1 || ik.leaving > 1 || ik.reserved || ik.reserved2[0] || ik.reserved2[1])
                 return false;
         *k = (struct escrow_key){
                 .key.worker = ik.worker,
                 .inode = ik.inode,
-                .asked_by = ik.asked_by,
-                .waiting = ik.waiting,
+                .steer = ik.steer,
                 .is_static = ik.is_static != 0,
                 .silenced = ik.silenced != 0,
-                .passed = ik.passed != 0,
-                .queue_moved = ik.queue_moved != 0,
-                .harvested = ik.harvested != 0,
-                .ambiguous = ik.ambiguous != 0,
+                .leaving = ik.leaving != 0,
         };
+        for (size_t i = 0; i < CLAIMS; i++)
+                if (!get_claim(&ik.by[i], &k->by[i]))
+                        return false;
         return get(buf, n, at, k->key.url, ik.url_bytes) && get(buf, n, at, k->key.netns, ik.netns_bytes) &&
                strlen(k->key.url) == ik.url_bytes && strlen(k->key.netns) == ik.netns_bytes;
 }
@@ -119,7 +143,27 @@ static bool get_key(const uint8_t *buf, size_t n, size_t *at, struct escrow_key 
 static bool epoch_possible(const struct epoch *e, const struct escrow *escrow)
 {
         return e->state > EPOCH_NONE && e->state <= EPOCH_GONE && e->owed <= OWED_UNRECOGNIZED &&
-               e->lack <= LACK_QUEUE && (e->owed_key == NO_KEY || e->owed != OWED_PASS || e->owed_key < escrow->n);
+               e->lack <= LACK_AMBIGUOUS && (e->owed_key == NO_KEY || e->owed != OWED_PASS || e->owed_key < escrow->n);
+}
+
+static bool run_possible(const struct run *r)
+{
+        return r->kind < RUN_KINDS;
+}
+
+static bool upgrade_possible(const struct upgrade *u)
+{
+        if (u->state > UPGRADE_WARMING || u->n_next > RUNS_MAX || !run_possible(&u->now))
+                return false;
+        if ((u->state == UPGRADE_IDLE) != (u->now.id == 0))
+                return false;
+        for (size_t i = 0; i < RUNS_MAX; i++)
+                if (!run_possible(&u->next[i]))
+                        return false;
+        for (size_t i = 0; i < OUTCOMES_MAX; i++)
+                if (u->outcomes[i].kind >= RUN_KINDS || u->outcomes[i].result >= RESULTS || u->outcomes[i].reason[REASON_BYTES - 1])
+                        return false;
+        return true;
 }
 
 static bool whole(const struct succession *s, size_t n_epochs)
@@ -127,7 +171,8 @@ static bool whole(const struct succession *s, size_t n_epochs)
         for (size_t i = 0; i < n_epochs; i++)
                 if (!epoch_possible(&s->epochs[i], &s->escrow))
                         return false;
-        return s->end <= END_SAID && s->last.kind <= LAST_CRASH && s->backoff.tokens >= 0;
+        return s->end <= END_SAID && s->last.kind <= LAST_ROLLBACK && s->last.result < RESULTS && !s->last.reason[REASON_BYTES - 1] &&
+               s->backoff.tokens >= 0 && s->leave <= LEAVE_CLOSES && upgrade_possible(&s->upgrade);
 }
 
 int image_read(const uint8_t *buf, size_t n, struct succession *ret)
@@ -146,6 +191,7 @@ int image_read(const uint8_t *buf, size_t n, struct succession *ret)
                 if (!get(buf, n, &at, &ret->epochs[i], sizeof(struct epoch)))
                         return IMAGE_E_CORRUPT;
         ret->escrow.n = h.n_keys;
+        ret->escrow.trial = h.trial;
         for (uint32_t i = 0; i < h.n_keys; i++)
                 if (!get_key(buf, n, &at, &ret->escrow.keys[i]))
                         return IMAGE_E_CORRUPT;

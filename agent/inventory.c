@@ -56,6 +56,8 @@ static void on_held(void *userdata, const char *name, int fd)
                 keep(&inv->statuses[inv->n_status++], name, fd);
         } else if (strncmp(name, "listen/", 7) == 0 && inv->n_listen < KEYS_MAX) {
                 keep(&inv->listens[inv->n_listen++], name, fd);
+        } else if (strncmp(name, "command/", 8) == 0 && inv->n_commands < COMMANDS_MAX) {
+                keep(&inv->commands[inv->n_commands++], name, fd);
         } else if (held_of_name(name, &kind, &epoch) && epoch < WIRE_JOB_HELPER) {
                 sort_kit(inv, name, kind, epoch, fd);
         } else if (strncmp(name, "inherited/", 10) == 0) {

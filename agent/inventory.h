@@ -27,6 +27,8 @@ struct inventory {
                 int pidfd;
         } jobs[GENERATIONS_MAX * 2];
         size_t n_jobs;
+        size_t n_commands;
+        struct inventory_named commands[COMMANDS_MAX];
         size_t n_strangers;
         char strangers[STRANGERS_MAX][WIRE_NAME_BYTES]; /* names that mean nothing to this agent */
 };

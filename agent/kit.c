@@ -17,6 +17,7 @@
 #include "agent/bootstrap.h"
 #include "agent/cleanup.h"
 #include "agent/effects.h"
+#include "agent/expand.h"
 #include "agent/launch.h"
 
 enum { FILE_BYTES_MAX = 64 * 1024 * 1024, BASE_ID_TRIES = 100 };
@@ -26,6 +27,16 @@ static int path_of(char *ret, size_t size, const char *run_dir, const char *pref
         int n = snprintf(ret, size, "%s/%s%" PRIu64 "%s", run_dir, prefix, epoch, tail);
 
         return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
+}
+
+void kit_set_extension(struct kit_maker *m)
+{
+        const char *base = m->args->config_path ? strrchr(m->args->config_path, '/') : NULL;
+        const char *dot;
+
+        base = base ? base + 1 : m->args->config_path;
+        dot = base ? strrchr(base, '.') : NULL;
+        (void)snprintf(m->extension, sizeof(m->extension), "%s", dot && dot != base ? dot : "");
 }
 
 int kit_snapshot_path(const struct kit_maker *m, uint64_t epoch, char *ret, size_t size)
@@ -138,10 +149,10 @@ static void empty_folder(const char *path)
         (void)rmdir(path);
 }
 
-int kit_base_id(const char *run_dir, uint64_t epoch, uint64_t *ret)
+static int read_id(const char *run_dir, uint64_t epoch, uint64_t *ret_base_id, uint64_t *ret_command)
 {
         CLEANUP(free_ptr) char *text = NULL;
-        char path[PATH_MAX];
+        char path[PATH_MAX], *end;
         size_t n;
         int r = id_path(run_dir, epoch, path, sizeof(path));
 
@@ -149,8 +160,23 @@ int kit_base_id(const char *run_dir, uint64_t epoch, uint64_t *ret)
                 r = kit_read_file(path, &text, &n);
         if (r < 0)
                 return r;
-        *ret = strtoull(text, NULL, 10);
-        return *ret > 0 && *ret <= HR_BASE_ID_MAX ? 0 : -EINVAL;
+        *ret_base_id = strtoull(text, &end, 10);
+        *ret_command = strtoull(end, NULL, 10);
+        return *ret_base_id > 0 && *ret_base_id <= HR_BASE_ID_MAX ? 0 : -EINVAL;
+}
+
+int kit_base_id(const char *run_dir, uint64_t epoch, uint64_t *ret)
+{
+        uint64_t command;
+
+        return read_id(run_dir, epoch, ret, &command);
+}
+
+uint64_t kit_command(const char *run_dir, uint64_t epoch)
+{
+        uint64_t base_id, command;
+
+        return read_id(run_dir, epoch, &base_id, &command) == 0 ? command : 0;
 }
 
 static void remove_snapshots(const char *run_dir, uint64_t epoch)
@@ -168,7 +194,7 @@ static void remove_snapshots(const char *run_dir, uint64_t epoch)
         closedir(d);
 }
 
-void kit_forget(const char *run_dir, uint64_t epoch)
+void kit_forget_process(const char *run_dir, uint64_t epoch)
 {
         char path[PATH_MAX];
         uint64_t base_id;
@@ -177,9 +203,14 @@ void kit_forget(const char *run_dir, uint64_t epoch)
                 (void)hr_segment_remove(base_id);
         if (path_of(path, sizeof(path), run_dir, "e", epoch, "") == 0)
                 empty_folder(path);
-        remove_snapshots(run_dir, epoch);
         if (id_path(run_dir, epoch, path, sizeof(path)) == 0)
                 (void)unlink(path);
+}
+
+void kit_forget(const char *run_dir, uint64_t epoch)
+{
+        remove_snapshots(run_dir, epoch); /* before the number: what an agent that dies in between leaves, the next one sweeps by it */
+        kit_forget_process(run_dir, epoch);
 }
 
 /* "e12", "e12.id", "envoy-rev12.yaml": the number, or false. */
@@ -209,16 +240,44 @@ void kit_sweep(const char *run_dir, bool (*known)(void *userdata, uint64_t epoch
 
 /* ---- what comes ------------------------------------------------------------------------------------- */
 
-static int write_snapshot(const char *source, const char *path, char *reterr, size_t reterr_size)
+int kit_read_config(const char *path, char *const *environment, char **ret_text, size_t *ret_bytes, char *reterr, size_t reterr_size)
+{
+        CLEANUP(free_ptr) char *text = NULL;
+        struct expand_error e;
+        size_t n;
+        int r = kit_read_file(path, &text, &n);
+
+        if (r < 0) {
+                (void)snprintf(reterr, reterr_size, "cannot read config %s: %s", path, strerror(-r));
+                return KIT_E_CONFIG;
+        }
+        if (!environment) {
+                *ret_text = TAKE(text);
+                *ret_bytes = n;
+                return 0;
+        }
+        r = expand_env(text, n, environment, ret_text, ret_bytes, &e);
+        if (r > 0)
+                (void)snprintf(reterr, reterr_size, "%s:%u: %s", path, e.line, e.text);
+        return r > 0 ? KIT_E_CONFIG : r;
+}
+
+int kit_read_content(const struct kit_maker *m, char **ret_text, size_t *ret_bytes)
+{
+        char words[1];
+
+        return kit_read_config(m->args->config_path, m->expand ? m->environment : NULL, ret_text, ret_bytes, words, sizeof(words));
+}
+
+/* @environment: NULL unless variables are to be replaced: a copy of a snapshot is not expanded again */
+static int write_snapshot(const char *source, char *const *environment, const char *path, char *reterr, size_t reterr_size)
 {
         CLEANUP(free_ptr) char *text = NULL;
         size_t n;
-        int r = kit_read_file(source, &text, &n);
+        int r = kit_read_config(source, environment, &text, &n, reterr, reterr_size);
 
-        if (r < 0) {
-                (void)snprintf(reterr, reterr_size, "cannot read config %s: %s", source, strerror(-r));
-                return KIT_E_CONFIG;
-        }
+        if (r != 0)
+                return r;
         r = write_new_file(path, 0440, text, n);
         if (r < 0)
                 (void)snprintf(reterr, reterr_size, "cannot write snapshot %s: %s", path, strerror(-r));
@@ -232,7 +291,7 @@ static int copy_snapshot(const char *source, const char *path, char *reterr, siz
         if (link(source, path) == 0)
                 return 0;
         if (errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK)
-                return write_snapshot(source, path, reterr, reterr_size);
+                return write_snapshot(source, NULL, path, reterr, reterr_size);
         (void)snprintf(reterr, reterr_size, "cannot link snapshot %s to %s: %s", source, path, strerror(errno));
         return -errno;
 }
@@ -243,7 +302,7 @@ static int make_snapshot(const struct kit_maker *m, uint64_t epoch, uint64_t cop
         int r = kit_snapshot_path(m, epoch, path, sizeof(path));
 
         if (r == 0 && copy_of == CONTENT_DISK)
-                return write_snapshot(m->args->config_path, path, reterr, reterr_size);
+                return write_snapshot(m->args->config_path, m->expand ? m->environment : NULL, path, reterr, reterr_size);
         if (r == 0)
                 r = kit_snapshot_path(m, copy_of, source, sizeof(source));
         return r < 0 ? r : copy_snapshot(source, path, reterr, reterr_size);
@@ -253,7 +312,7 @@ static int make_snapshot(const struct kit_maker *m, uint64_t epoch, uint64_t cop
 static int reserve_base_id(const struct kit_maker *m, uint64_t epoch, uint64_t *ret, char *reterr, size_t reterr_size)
 {
         struct hr_segment_layout layout = HR_SEGMENT_DEFAULT;
-        char path[PATH_MAX], text[32];
+        char path[PATH_MAX], text[48];
         int r = id_path(m->run_dir, epoch, path, sizeof(path));
 
         for (int i = 0; r == 0 && i < BASE_ID_TRIES; i++) {
@@ -263,7 +322,7 @@ static int reserve_base_id(const struct kit_maker *m, uint64_t epoch, uint64_t *
                 if (getrandom(&draw, sizeof(draw), 0) != (ssize_t)sizeof(draw))
                         return -errno;
                 id = 1 + draw % HR_BASE_ID_MAX;
-                r = write_new_file(path, 0600, text, (size_t)snprintf(text, sizeof(text), "%" PRIu64 "\n", id));
+                r = write_new_file(path, 0600, text, (size_t)snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64 "\n", id, m->command));
                 if (r < 0)
                         break;
                 r = hr_segment_create(id, &layout, geteuid(), getegid());
@@ -388,7 +447,15 @@ int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool u
         return 0;
 }
 
-int kit_validate_record(const struct kit_maker *m, uint64_t epoch, const char *out_name, int *ret_fd)
+int kit_version_record(const struct kit_maker *m, const char *binary, const char *out_name, int *ret_fd)
+{
+        CLEANUP(free_strv) char **argv = NULL;
+        int r = proxy_args_compose_version(m->args, &argv);
+
+        return r < 0 ? r : seal(m, argv, binary, out_name, LAUNCH_DEATH_SIGNAL, ret_fd);
+}
+
+int kit_validate_record(const struct kit_maker *m, uint64_t epoch, const char *binary, const char *out_name, int *ret_fd)
 {
         CLEANUP(free_strv) char **argv = NULL;
         CLEANUP(free_ptr) char *yaml = NULL;
@@ -401,5 +468,5 @@ int kit_validate_record(const struct kit_maker *m, uint64_t epoch, const char *o
                 r = bootstrap_merge_admin(m->args->config_yaml, admin, &yaml);
         if (r == 0)
                 r = proxy_args_compose_validate(m->args, m->args->config_path ? config : NULL, yaml, &argv);
-        return r < 0 ? r : seal(m, argv, "", out_name, LAUNCH_DEATH_SIGNAL, ret_fd);
+        return r < 0 ? r : seal(m, argv, binary, out_name, LAUNCH_DEATH_SIGNAL, ret_fd);
 }

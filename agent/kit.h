@@ -4,7 +4,7 @@
  *
  *   RUN_DIR/envoy-revN.EXT   the immutable snapshot that it runs from
  *   RUN_DIR/eN/              0700: our three protocol names and, once it runs, Envoy's four and its admin socket
- *   RUN_DIR/eN.id            its base id, written before the segment is made, so that no segment is ever lost
+ *   RUN_DIR/eN.id            its base id and the number of its command line, written before the segment is made, so that no segment is ever lost
  *   a segment of Envoy's shared memory, which reserves the base id
  *   a launch record, for the keeper
  *
@@ -24,7 +24,9 @@ struct kit_maker {
         const char *run_dir;
         int64_t drain_time_s;
         bool protocol;                  /* --handover envoy; else a kit is a launch record and nothing else */
+        bool expand;                    /* --expand-env: variables in the config become values when it is read from disk */
         const struct proxy_args *args;  /* of the proxy's command line */
+        uint64_t command;               /* its number */
         char *const *environment;       /* what the proxy gets */
         uint64_t nofile_soft, nofile_hard;
         char extension[16];             /* of the config file, with the dot */
@@ -46,24 +48,41 @@ struct kit {
  * @ret:      the caller owns the descriptors
  * @reterr:   on failure: what failed on which file, for people
  *
- * Return: 0; KIT_E_CONFIG: the config on disk cannot be read; -errno.
+ * Return: 0; KIT_E_CONFIG: the config on disk cannot be read or expanded; -errno.
  */
 enum { KIT_E_CONFIG = 1 };
 int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool udp, const char *binary, struct kit *ret,
              char *reterr, size_t reterr_size);
 void kit_done(struct kit *k); /* closes what is open */
 
-/** kit_validate_record() - a launch record for `PROXY --mode validate` on the snapshot of an epoch. Return: 0; -errno */
-int kit_validate_record(const struct kit_maker *m, uint64_t epoch, const char *out_name, int *ret_fd);
+/**
+ * kit_validate_record() - a launch record for `PROXY --mode validate` on the snapshot of an epoch
+ * @binary: as for kit_make()
+ *
+ * Return: 0; -errno
+ */
+int kit_validate_record(const struct kit_maker *m, uint64_t epoch, const char *binary, const char *out_name, int *ret_fd);
+
+/** kit_version_record() - a launch record for `PROXY --hot-restart-version`. Return: 0; -errno */
+int kit_version_record(const struct kit_maker *m, const char *binary, const char *out_name, int *ret_fd);
 
 /** kit_forget() - remove names, folder, segment and snapshot of an epoch. Never fails: what is not there is gone. */
 void kit_forget(const char *run_dir, uint64_t epoch);
+
+/** kit_forget_process() - the same, but the snapshot stays: what served once may be wanted back */
+void kit_forget_process(const char *run_dir, uint64_t epoch);
 
 /** kit_sweep() - forget every epoch that has left something in the run directory and that @known does not claim */
 void kit_sweep(const char *run_dir, bool (*known)(void *userdata, uint64_t epoch), void *userdata);
 
 /** kit_base_id() - the base id that an epoch's kit was made with. Return: 0; -errno */
 int kit_base_id(const char *run_dir, uint64_t epoch, uint64_t *ret);
+
+/** kit_command() - the number of the command line that it was made for; 0 also if that is not known */
+uint64_t kit_command(const char *run_dir, uint64_t epoch);
+
+/** kit_set_extension() - of the config file of its args */
+void kit_set_extension(struct kit_maker *m);
 
 /* Paths, for whoever talks to the proxy. Return: 0; -ENAMETOOLONG */
 int kit_snapshot_path(const struct kit_maker *m, uint64_t epoch, char *ret, size_t size);
@@ -72,3 +91,15 @@ int kit_admin_path(const char *run_dir, uint64_t epoch, char *ret, size_t size);
 
 /** kit_read_file() - a whole file, NUL-terminated, at most 64 MB; the caller frees it. Return: 0; -errno */
 int kit_read_file(const char *path, char **ret_text, size_t *ret_bytes);
+
+/**
+ * kit_read_config() - the config as a snapshot would have it
+ * @environment:  where the variables of --expand-env come from; NULL: bytes unchanged
+ * @reterr:       for KIT_E_CONFIG: what is wrong, in which file and line
+ *
+ * Return: 0: the caller frees @ret_text; KIT_E_CONFIG; -ENOMEM.
+ */
+int kit_read_config(const char *path, char *const *environment, char **ret_text, size_t *ret_bytes, char *reterr, size_t reterr_size);
+
+/** kit_read_content() - the same of the config on disk, without words: to compare it with a snapshot. Return: as above */
+int kit_read_content(const struct kit_maker *m, char **ret_text, size_t *ret_bytes);

@@ -48,21 +48,27 @@ static bool mark_listed(struct look_run *run, struct look_key *keys, size_t n)
 }
 
 /* What the bootstrap itself says. Read once for each content: a large one takes a while. */
-static void know_content(struct agent *a, const struct epoch *e)
+static const struct bootstrap *know_content(struct agent *a, const struct epoch *e)
 {
         CLEANUP(free_ptr) char *text = NULL;
+        struct content_facts *f = &a->facts[e && e->trial];
+        struct kit_maker m;
         char path[512];
         size_t n = 0;
 
-        if (a->facts_known && a->facts_origin == e->origin)
-                return;
-        bootstrap_done(&a->facts);
-        a->facts_known = true;
-        a->facts_origin = e->origin;
-        if (a->args.config_path && kit_snapshot_path(&a->kits, e->number, path, sizeof(path)) == 0)
+        for (size_t i = 0; e && i < sizeof(a->facts) / sizeof(a->facts[0]); i++)
+                if (a->facts[i].known && a->facts[i].origin == e->origin && a->facts[i].command == e->command)
+                        return &a->facts[i].b;
+        if (!e)
+                return &f->b;
+        bootstrap_done(&f->b);
+        *f = (struct content_facts){ .known = true, .origin = e->origin, .command = e->command };
+        m = agent_maker(a, e->number);
+        if (m.args->config_path && kit_snapshot_path(&m, e->number, path, sizeof(path)) == 0)
                 (void)kit_read_file(path, &text, &n);
-        bootstrap_read(text, n, a->args.config_yaml, a->args.config_path, &a->facts);
+        bootstrap_read(text, n, m.args->config_yaml, m.args->config_path, &f->b);
         (void)malloc_trim(0); /* what parsing a large one took would stay with us for ever */
+        return &f->b;
 }
 
 static void run_free(struct look_run *run)
@@ -95,7 +101,7 @@ static size_t add_unasked(struct look_run *run)
         size_t n = run->n;
 
         for (uint32_t i = 0; i < e->n && n < KEYS_MAX; i++)
-                if (e->keys[i].inode && e->keys[i].asked_by != run->proc->epoch)
+                if (e->keys[i].inode && !escrow_asked_by(e, i, run->proc->epoch))
                         run->keys[n++] = (struct look_key){ .key = i };
         return n;
 }
@@ -126,12 +132,13 @@ static void run_finish(struct look_run *run)
         uint64_t epoch = p->epoch;
         bool again = p->look_again;
         size_t n = add_unasked(run);
+        const struct bootstrap *facts = know_content(a, succession_find(&a->s, epoch));
         struct look look = {
                 .keys = run->keys,
                 .n = n,
-                .statics = (const char (*)[HR_URL_BYTES])a->facts.urls,
-                .n_statics = a->facts.n_urls,
-                .lds = bootstrap_listeners_from_outside(&a->facts),
+                .statics = (const char (*)[HR_URL_BYTES])facts->urls,
+                .n_statics = facts->n_urls,
+                .lds = bootstrap_listeners_from_outside(facts),
                 .harvest_failed = run->harvest_failed || !run->harvest_done || lost_meanwhile(run),
                 .admin_answered = run->facts_known,
                 .lds_answered = run->facts.lds_answers > 0,
@@ -319,6 +326,7 @@ void look_start(struct proc *p)
 {
         struct agent *a = p->agent;
         struct epoch *e = succession_find(&a->s, p->epoch);
+        const struct bootstrap *facts;
         struct look_run *run;
 
         if (p->look) {
@@ -327,13 +335,13 @@ void look_start(struct proc *p)
         }
         if (!e || p->parent_fd < 0)
                 return;
-        know_content(a, e);
+        facts = know_content(a, e);
         run = calloc(1, sizeof(*run));
         if (!run)
                 return; /* the next look comes by itself */
         run->proc = p;
         for (uint32_t i = 0; i < a->s.escrow.n; i++)
-                if (a->s.escrow.keys[i].asked_by == p->epoch)
+                if (escrow_asked_by(&a->s.escrow, i, p->epoch))
                         run->keys[run->n++] = (struct look_key){ .key = i };
         for (size_t i = 0; i < run->n; i++)
                 run->fds[i] = -1;
@@ -344,7 +352,7 @@ void look_start(struct proc *p)
         ev_timer_again(a->loop, &run->timeout);
         p->look = run;
         run->sync_owed = (!p->child_used || p->child.outstanding > 0 || p->child.shifted) && !p->child.syncing;
-        ask_admin(run, bootstrap_listeners_from_outside(&a->facts));
+        ask_admin(run, bootstrap_listeners_from_outside(facts));
         ask_more(run);
         /* Never finished from here: we are inside an effect. The loop comes back at once. */
         ev_timer_set(&run->retry, 0., RETRY_MS / 1e3);

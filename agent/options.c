@@ -90,7 +90,7 @@ static const struct option_key keys[] = {
         { "probe", "tcp|URL", K_STRING, AT(probe), 0, 0, 0, NULL, true, "how readiness of another server is found out" },
         { "state-dir", "DIR", K_STRING, AT(state_dir), 0, 0, 0, NULL, true, "what served last, kept over a reboot" },
         { "proxy-user", "USER", K_STRING, AT(proxy_user), 0, 0, 0, NULL, true, "who the proxy runs as" },
-        { "expand-env", NULL, K_FLAG, AT(expand_env), 0, 0, 0, NULL, true, "replace ${VAR} in the proxy's config" },
+        { "expand-env", NULL, K_FLAG, AT(expand_env), 0, 0, 0, NULL, false, "replace ${VAR} and ${VAR:-default} in the proxy's config" },
         { "allow-listener-loss", NULL, K_FLAG, AT(allow_listener_loss), 0, 0, 0, NULL, false, "do not wait for listeners of the control plane" },
         { "stats-interval", "D", K_DURATION, AT(stats_interval_ms), 0, DAY_MS, 10000, NULL, true, "between two samples of the statistics" },
         { "log-format", "text|json", K_CHOICE, AT(log_format), 0, 0, LOG_FORMAT_TEXT, formats, false, "one line an event either way" },

@@ -252,6 +252,22 @@ int proxy_args_compose(const struct proxy_args *a, const struct launch_params *p
         return finish(&w, ret_argv);
 }
 
+int proxy_args_compose_version(const struct proxy_args *a, char ***ret_argv)
+{
+        struct words w = { 0 };
+        size_t n = 0;
+
+        while (a->kept[n] && a->kept[n][0] != '-')
+                n++;
+        w.list = calloc(n + 2, sizeof(char *));
+        if (!w.list)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++)
+                say(&w, a->kept[i]);
+        say(&w, "--hot-restart-version");
+        return finish(&w, ret_argv);
+}
+
 int proxy_args_compose_validate(const struct proxy_args *a, const char *config_path, const char *config_yaml, char ***ret_argv)
 {
         struct words w;

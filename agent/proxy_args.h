@@ -51,5 +51,8 @@ struct launch_params {
 /** proxy_args_compose() - the words of one launch; the caller frees them all. Return: 0; -ENOMEM */
 int proxy_args_compose(const struct proxy_args *a, const struct launch_params *p, char ***ret_argv);
 
+/** proxy_args_compose_version() - the words of `PROXY --hot-restart-version`: those before its first option. Return: 0; -ENOMEM */
+int proxy_args_compose_version(const struct proxy_args *a, char ***ret_argv);
+
 /** proxy_args_compose_validate() - the words of `PROXY --mode validate` on a snapshot. Return: 0; -ENOMEM */
 int proxy_args_compose_validate(const struct proxy_args *a, const char *config_path, const char *config_yaml, char ***ret_argv);

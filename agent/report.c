@@ -27,6 +27,13 @@ static const char *const report_names[] = {
         [REPORT_REMOVED] = "socket.removed",
         [REPORT_AMBIGUOUS] = "socket.ambiguous",
         [REPORT_TOO_MANY_KEYS] = "sockets.too-many",
+        [REPORT_UPGRADE_STARTED] = "upgrade.started",
+        [REPORT_UPGRADE_WARMING] = "upgrade.warming",
+        [REPORT_UPGRADE_COMMITTED] = "upgrade.committed",
+        [REPORT_UPGRADE_REFUSED] = "upgrade.refused",
+        [REPORT_UPGRADE_NOT_TRIED] = "upgrade.refused",
+        [REPORT_PAUSED] = "upgrades.paused",
+        [REPORT_RESUMED] = "upgrades.resumed",
         [REPORT_STOPPED] = "baton.stopped",
 };
 
@@ -46,6 +53,7 @@ const char *look_lack_text(enum look_lack l)
                 [LACK_LDS] = "a listener of the control plane is not back yet, and the control plane has not said that it is gone",
                 [LACK_CREATE_FAILURES] = "the proxy could not create a listener that worked before",
                 [LACK_QUEUE] = "connections wait in an accept queue that does not get shorter",
+                [LACK_AMBIGUOUS] = "two of its listeners have one address, in network namespaces that it does not name",
         };
 
         return (size_t)l < sizeof(texts) / sizeof(texts[0]) ? texts[l] : "unknown";

@@ -58,16 +58,26 @@ void report_exit(struct agent *a, const struct wire_job *job)
 {
         if (job->error == 0)
                 return;
-        (void)snprintf(a->last_reason, sizeof(a->last_reason), "cannot execute %s: %s", a->args.program, strerror((int)job->error));
-        log_event(LOG_ERR, "launch.failed", F_UINT("epoch", job->job), F_STR("error", a->last_reason),
+        (void)snprintf(a->kit_error, sizeof(a->kit_error), "cannot execute %s: %s", agent_args(a, job->job)->program,
+                       strerror((int)job->error));
+        if (job->job != a->s.upgrade.candidate)
+                (void)snprintf(a->last_reason, sizeof(a->last_reason), "%s", a->kit_error);
+        log_event(LOG_ERR, "launch.failed", F_UINT("epoch", job->job), F_STR("error", a->kit_error),
                   F_STR("do", "check the path and the permissions of the proxy"));
+}
+
+static const char *config_of(const struct agent *a, uint64_t epoch)
+{
+        const char *path = agent_args(a, epoch)->config_path;
+
+        return path ? path : "";
 }
 
 static void exited(struct agent *a, const struct effect *fx)
 {
         const struct epoch *e = epoch_of(a, fx->epoch);
         /* The death that leads to the end was not asked for; those of the others behind it were. */
-        bool wanted = a->s.stops == 0 && (a->s.end == END_NOT || fx->epoch == a->s.wanted);
+        bool wanted = a->s.stops == 0 && (a->s.end == END_NOT || fx->epoch == a->s.wanted) && fx->arg != EXIT_OF_ANOTHER;
         char why[64], wait[48] = "no more";
         int64_t up_ms = e && !mono_is_never(e->launched) ? (e->exited_ns - e->launched.ns) / 1000000 : 0;
 
@@ -128,6 +138,33 @@ static void not_accepting(const struct effect *fx, const char *event)
                   F_STR("then", "baton goes on waiting; what connects is kept in the accept queue"));
 }
 
+static void upgrade_committed(struct agent *a, const struct effect *fx)
+{
+        const struct last_change *l = &a->s.last;
+        const struct epoch *e = epoch_of(a, fx->epoch);
+
+        log_event(LOG_NOTICE, "upgrade.committed", F_UINT("epoch", fx->epoch), F_INT("pid", e ? e->pid : 0),
+                  F_STR("kind", l->kind == LAST_ROLLBACK ? "rollback" : "upgrade"),
+                  F_INT("from", l->from == NO_EPOCH ? -1 : (int64_t)l->from), F_UINT("to", l->to), F_INT("gap_us", fx->arg / 1000));
+        *a->last_reason = '\0';
+        report_ready(a);
+}
+
+/* One name for those who look for it, whether it was launched or not; the result tells. */
+static void upgrade_refused(struct agent *a, const struct effect *fx)
+{
+        const struct last_change *l = &a->s.last;
+        const char *event = fx->arg == RESULT_ROLLED_BACK ? "upgrade.rolled-back" : "upgrade.refused";
+        const char *then = succession_serving(&a->s) ? "the old generation serves on" : "nothing has changed";
+
+        if (fx->epoch == NO_EPOCH)
+                log_event(LOG_WARNING, event, F_STR("kind", l->kind == LAST_ROLLBACK ? "rollback" : "upgrade"),
+                          F_STR("reason", l->reason), F_STR("then", then));
+        else
+                log_event(LOG_WARNING, event, F_UINT("epoch", fx->epoch), F_STR("kind", l->kind == LAST_ROLLBACK ? "rollback" : "upgrade"),
+                          F_STR("reason", l->reason), F_STR("then", then));
+}
+
 /* Longer than most: one case a report, and each says with its own fields what a user needs. */
 void report(struct agent *a, const struct effect *fx)
 {
@@ -159,7 +196,7 @@ void report(struct agent *a, const struct effect *fx)
                 return;
         case REPORT_REJECTED:
                 (void)snprintf(a->last_reason, sizeof(a->last_reason), "the proxy rejects its config or arguments: %s", a->rejected);
-                log_event(LOG_ERR, name, F_UINT("epoch", fx->epoch), F_STR("file", a->args.config_path ? a->args.config_path : ""),
+                log_event(LOG_ERR, name, F_UINT("epoch", fx->epoch), F_STR("file", config_of(a, fx->epoch)),
                           F_STR("reason", a->rejected),
                           F_STR("then", a->limits.wait_exhausted ? "waits for the file to change" : "baton ends with status 2"));
                 return;
@@ -205,7 +242,24 @@ void report(struct agent *a, const struct effect *fx)
         case REPORT_STOPPED:
                 log_event(LOG_NOTICE, name, F_INT("status", fx->arg), F_STR("reason", a->last_reason));
                 return;
+        case REPORT_UPGRADE_STARTED:
+                log_event(LOG_NOTICE, name, F_UINT("epoch", fx->epoch), F_STR("kind", run_kind_name((uint32_t)fx->arg)),
+                          F_STR("proxy", agent_args(a, fx->epoch)->program));
+                return;
+        case REPORT_UPGRADE_WARMING:
+                log_event(LOG_NOTICE, name, F_UINT("epoch", fx->epoch), F_INT("observe_ms", fx->arg),
+                          F_STR("then", "it serves beside the other one; `baton rollback` takes it back"));
+                return;
+        case REPORT_UPGRADE_COMMITTED:
+                upgrade_committed(a, fx);
+                return;
+        case REPORT_UPGRADE_REFUSED:
+        case REPORT_UPGRADE_NOT_TRIED:
+                upgrade_refused(a, fx);
+                return;
         case REPORT_REVIVED:
+        case REPORT_PAUSED:
+        case REPORT_RESUMED:
         case REPORT_DRAINING:
         case REPORT_DRAINED:
         case REPORT_CONTENT_CHANGED:

@@ -5,12 +5,15 @@
  */
 #include "agent/resume.h"
 
+#include <dirent.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent/cleanup.h"
 #include "agent/clock.h"
+#include "agent/commands.h"
 #include "agent/image.h"
 #include "agent/log.h"
 #include "agent/reports.h"
@@ -39,11 +42,39 @@ static void take_sockets(struct agent *a, struct inventory *inv)
                         escrow_not_held(&a->s.escrow, i);
 }
 
+/* A process that has been told to drain has closed them. Return: true also if it cannot be looked into */
+static bool holds_a_listener(const struct agent *a, int pid)
+{
+        char path[64], target[64];
+        bool held = false;
+        DIR *d;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+        d = opendir(path);
+        if (!d)
+                return true;
+        for (struct dirent *e; !held && (e = readdir(d));) {
+                ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
+                unsigned long long inode;
+
+                target[n > 0 ? n : 0] = '\0';
+                if (sscanf(target, "socket:[%llu]", &inode) != 1)
+                        continue;
+                for (uint32_t i = 0; !held && i < a->s.escrow.n; i++)
+                        held = a->s.escrow.keys[i].inode == inode;
+        }
+        closedir(d);
+        return held;
+}
+
 /* Without a usable state: what runs is taken as it is. Envoy's own flag tells a starting one from one that accepts. */
 static void rebuild(struct agent *a, struct inventory *inv)
 {
         struct resume_fact facts[GENERATIONS_MAX * 3];
         size_t n = 0;
+
+        succession_init(&a->s, &a->limits);
+        take_sockets(a, inv);
 
         for (size_t i = 0; i < inv->n_jobs; i++) {
                 const struct wire_job *j = &inv->jobs[i].job;
@@ -53,14 +84,14 @@ static void rebuild(struct agent *a, struct inventory *inv)
                 if (j->job >= WIRE_JOB_HELPER)
                         continue;
                 (void)kit_base_id(a->run_dir, j->job, &f.base_id);
+                f.command = kit_command(a->run_dir, j->job);
+                f.listens = f.alive && holds_a_listener(a, j->pid);
                 f.initializing = a->limits.epoch.protocol && hr_segment_initializing(f.base_id) != 0;
                 facts[n++] = f;
         }
         for (size_t i = 0; i < GENERATIONS_MAX; i++)
                 if (inv->kits[i].epoch != NO_EPOCH)
                         facts[n++] = (struct resume_fact){ .epoch = inv->kits[i].epoch, .kit_held = true };
-        succession_init(&a->s, &a->limits);
-        take_sockets(a, inv);
         succession_rebuild(&a->s, &a->limits, facts, n, clock_now());
 }
 
@@ -157,11 +188,15 @@ void resume(struct agent *a, struct inventory *inv)
         static struct effects out;
         struct resume_fact facts[GENERATIONS_MAX];
         bool whole = load(a, inv);
-        size_t n = adopt_kits(a, inv, !whole, facts);
+        size_t n;
+
+        commands_take(a, inv);
+        n = adopt_kits(a, inv, !whole, facts);
 
         end_helpers(inv);
         inventory_drop_strangers(a, inv);
         kit_sweep(a->run_dir, known_epoch, a);
+        commands_sweep(a);
         log_event(LOG_WARNING, "agent.restarted", F_UINT("starts", a->keeper.agent_starts), F_STR("state", succession_state_name(&a->s)));
         out.n = 0;
         a->feeding = true;

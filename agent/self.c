@@ -99,8 +99,7 @@ void self_told(struct agent *a, uint64_t ticket, const char *refusal)
         a->self = (struct self){ .state = SELF_REFUSED, .ticket = ticket };
         (void)snprintf(a->self.reason, sizeof(a->self.reason), "%s", refusal);
         refused(refusal);
-        if (a->control)
-                control_changed(a->control);
+        agent_feed(a, &(struct succession_input){ .event = ON_SELF_ENDED, .text = refusal });
 }
 
 void self_report(const struct agent *a)

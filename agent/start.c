@@ -23,8 +23,10 @@
 #include "agent/keeper/trial.h"
 #include "agent/log.h"
 #include "agent/plain.h"
+#include "agent/preflight.h"
 #include "agent/reports.h"
 #include "agent/resume.h"
+#include "agent/validate.h"
 
 extern char **environ;
 
@@ -64,21 +66,13 @@ static void set_limits(struct agent *a)
                 .hold_ms = o->hold_time_ms,
                 .stop_delay_ms = o->stop_delay_ms,
                 .stop_timeout_ms = o->stop_timeout_ms,
+                .drain_ms = a->args.drain_time_s >= 0 && !o->drain_time_given ? a->args.drain_time_s * 1000 : o->drain_time_ms,
+                .observe_ms = o->observe_ms,
                 .watch_ms = 1000,
                 .wait_exhausted = o->on_exhausted == ON_EXHAUSTED_WAIT,
                 .restart_clean = o->on_clean_exit == ON_CLEAN_EXIT_RESTART,
                 .allow_loss = o->allow_listener_loss,
         };
-}
-
-static const char *extension_of(const char *path)
-{
-        const char *base = path ? strrchr(path, '/') : NULL;
-        const char *dot;
-
-        base = base ? base + 1 : path;
-        dot = base ? strrchr(base, '.') : NULL;
-        return dot && dot != base ? dot : "";
 }
 
 static void refuse_options(struct agent *a, const char *text)
@@ -115,12 +109,13 @@ static void use_options(struct agent *a)
                 .run_dir = a->run_dir,
                 .args = &a->args,
                 .environment = environ,
-                .drain_time_s = a->args.drain_time_s >= 0 && !o->drain_time_given ? a->args.drain_time_s : o->drain_time_ms / 1000,
+                .drain_time_s = o->drain_time_ms / 1000,
                 .protocol = o->handover == HANDOVER_ENVOY,
+                .expand = o->expand_env,
                 .nofile_soft = a->keeper.nofile_soft,
                 .nofile_hard = a->keeper.nofile_hard,
         };
-        (void)snprintf(a->kits.extension, sizeof(a->kits.extension), "%s", extension_of(a->args.config_path));
+        kit_set_extension(&a->kits);
 }
 
 /* The first agent: the command line becomes one immutable struct that the keeper holds for every agent to come. */
@@ -270,41 +265,11 @@ void start_clean(struct agent *a)
 
 /* ---- main ------------------------------------------------------------------------------------------- */
 
-static int on_command(void *userdata, enum control_command c, const struct control_order *o, char *detail, size_t n)
-{
-        struct agent *a = userdata;
-
-        switch (c) {
-        case CONTROL_STOP:
-                (void)keeper_link_stop(a->link); /* it counts, and tells us as of any other stop */
-                return 0;
-        case CONTROL_DRAIN:
-        case CONTROL_DRAIN_UNDO:
-                agent_feed(a, &(struct succession_input){ .event = ON_UNREADY, .value = c == CONTROL_DRAIN });
-                return 0;
-        case CONTROL_UPGRADE:
-                if (o->self)
-                        return self_upgrade(a, NULL, o->ticket, detail, n) < 0 ? CONTROL_REFUSED : 0;
-                break;
-        case CONTROL_ROLLBACK:
-        case CONTROL_PAUSE:
-        case CONTROL_RESUME:
-                break;
-        }
-        (void)snprintf(detail, n, "%s", "not in this version");
-        return CONTROL_NOT_IN_THIS_VERSION;
-}
-
-static enum control_ticket on_ticket(void *userdata, uint64_t id, struct json_writer *w)
-{
-        return self_ticket(userdata, id, w);
-}
-
 static void serve_control(struct agent *a, struct inventory *inv)
 {
         struct control_ops ops = {
-                .ud = a, .status = status_write, .sampling = status_sampling, .ready = status_ready, .live = status_live, .command = on_command,
-                .ticket = on_ticket, .metrics = status_metrics,
+                .ud = a, .status = status_write, .sampling = status_sampling, .ready = status_ready, .live = status_live,
+                .command = orders_command, .ticket = orders_ticket, .metrics = status_metrics,
         };
         int r = control_new(a->loop, &ops, &a->control);
 
@@ -361,6 +326,10 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
                         agent_feed(a, &(struct succession_input){ .event = ON_STOP, .value = a->keeper.stop_count });
         } else {
                 resume(a, inv);
+                if (a->keeper.flags & WIRE_REPLACED) /* who asked for that is told by the agent that came of it */
+                        agent_feed(a, &(struct succession_input){ .event = ON_SELF_ENDED });
+                else if (!(a->keeper.flags & WIRE_TRIES)) /* nobody will say it any more; if nobody asked, this says nothing */
+                        agent_feed(a, &(struct succession_input){ .event = ON_SELF_ENDED, .text = "the agent that was told how it ended has died" });
         }
         /* Libraries that the launch did not wait for are loaded while the proxy starts. */
         serve_control(a, inv);
@@ -378,7 +347,8 @@ int main(int argc, char **argv)
         (void)signal(SIGPIPE, SIG_IGN);
         a.loop = ev_loop_new(EVFLAG_AUTO);
         a.unix_start_s = time(NULL);
-        a.validate_out = a.validate_pidfd = -1;
+        validate_init(&a);
+        preflight_init(&a);
         for (size_t i = 0; i < KEYS_MAX; i++)
                 a.sockets[i] = a.looked[i] = -1;
         a.started = clock_now();

@@ -64,6 +64,7 @@ static void number_or_null(struct json_writer *w, const char *key, int64_t value
 static void write_epoch(struct agent *a, struct json_writer *w, const struct epoch *e)
 {
         const struct proc *p = agent_proc(a, e->number);
+        const struct kit_maker m = agent_maker(a, e->number);
         char text[512];
         struct mono now = clock_now();
         bool timed = e->state == EPOCH_DRAINING || e->state == EPOCH_STOPPING;
@@ -75,7 +76,7 @@ static void write_epoch(struct agent *a, struct json_writer *w, const struct epo
         json_key(w, "version"), json_string_value(w, p ? p->version : "");
         json_key(w, "started"), json_string_value(w, mono_is_never(e->launched) ? "" : wall_of(e->launched.ns, text, sizeof(text)));
         json_key(w, "config");
-        json_string_value(w, a->args.config_path && kit_snapshot_path(&a->kits, e->number, text, sizeof(text)) == 0 ? base_name(text) : "");
+        json_string_value(w, m.args->config_path && kit_snapshot_path(&m, e->number, text, sizeof(text)) == 0 ? base_name(text) : "");
         number_or_null(w, "connections", e->connections);
         number_or_null(w, "in_flight", e->in_flight);
         json_key(w, "rss_bytes"), json_uint_value(w, rss_bytes(e->pid));
@@ -128,7 +129,7 @@ static size_t list_lines(const struct escrow *e, struct line *lines)
         size_t n = 0, joined = 0;
 
         for (uint32_t i = 0; i < e->n; i++)
-                if (e->keys[i].asked_by != NO_EPOCH || e->keys[i].inode)
+                if (e->keys[i].by[CLAIM_WANTED].epoch != NO_EPOCH || e->keys[i].inode)
                         lines[n++] = (struct line){ &e->keys[i], 1, e->keys[i].inode != 0 };
         qsort(lines, n, sizeof(*lines), by_address);
         for (size_t i = 0; i < n; i++) {
@@ -167,7 +168,9 @@ static void write_listeners(struct agent *a, struct json_writer *w)
 
 static void write_last(struct agent *a, struct json_writer *w)
 {
-        static const char *const kinds[] = { [LAST_NONE] = "", [LAST_START] = "start", [LAST_CRASH] = "crash" };
+        static const char *const kinds[] = { [LAST_NONE] = "", [LAST_START] = "start", [LAST_CRASH] = "crash",
+                                             [LAST_UPGRADE] = "upgrade", [LAST_ROLLBACK] = "rollback" };
+        bool transaction = a->s.last.kind >= LAST_UPGRADE;
         const struct last_change *l = &a->s.last;
         char text[64];
 
@@ -179,13 +182,17 @@ static void write_last(struct agent *a, struct json_writer *w)
         json_begin_object(w);
         json_key(w, "kind"), json_string_value(w, kinds[l->kind]);
         json_key(w, "from");
-        if (l->kind == LAST_CRASH)
+        if (l->kind != LAST_START && l->from != NO_EPOCH)
                 json_uint_value(w, l->from);
         else
                 json_null(w);
-        json_key(w, "to"), json_uint_value(w, l->to);
-        json_key(w, "result"), json_string_value(w, l->committed ? "committed" : "pending");
-        json_key(w, "reason"), json_string_value(w, a->last_reason);
+        json_key(w, "to");
+        if (l->to != NO_EPOCH)
+                json_uint_value(w, l->to);
+        else
+                json_null(w);
+        json_key(w, "result"), json_string_value(w, run_result_name(l->result));
+        json_key(w, "reason"), json_string_value(w, transaction ? l->reason : a->last_reason);
         json_key(w, "gap_ms");
         if (l->gap_ns < 0)
                 json_null(w);
@@ -247,13 +254,13 @@ static bool same_file(const struct file_id *a, const struct stat *b)
                a->changed.tv_sec == b->st_mtim.tv_sec && a->changed.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-static bool differs(const char *path, const char *other)
+static bool differs(const struct kit_maker *kits, const char *snapshot)
 {
         CLEANUP(free_ptr) char *a = NULL;
         CLEANUP(free_ptr) char *b = NULL;
         size_t n, m;
 
-        if (kit_read_file(path, &a, &n) < 0 || kit_read_file(other, &b, &m) < 0)
+        if (kit_read_content(kits, &a, &n) != 0 || kit_read_file(snapshot, &b, &m) < 0)
                 return false; /* being replaced, or gone: nothing is known to be different */
         return n != m || memcmp(a, b, n) != 0;
 }
@@ -266,16 +273,17 @@ static bool config_is_stale(const struct agent *a)
                 uint64_t epoch;
                 bool known, stale;
         } last;
+        const struct kit_maker m = agent_maker(a, a->s.served);
         char snapshot[512];
         struct stat st;
 
-        if (a->s.served == NO_EPOCH || !a->kits.protocol || !a->args.config_path || stat(a->args.config_path, &st) < 0)
+        if (a->s.served == NO_EPOCH || !m.protocol || !m.args->config_path || stat(m.args->config_path, &st) < 0)
                 return false;
         if (last.known && last.epoch == a->s.served && same_file(&last.file, &st))
                 return last.stale;
-        if (kit_snapshot_path(&a->kits, a->s.served, snapshot, sizeof(snapshot)) < 0)
+        if (kit_snapshot_path(&m, a->s.served, snapshot, sizeof(snapshot)) < 0)
                 return false;
-        last.stale = differs(a->args.config_path, snapshot);
+        last.stale = differs(&m, snapshot);
         last.file = (struct file_id){ st.st_dev, st.st_ino, st.st_size, st.st_mtim };
         last.epoch = a->s.served;
         last.known = true;
@@ -287,7 +295,7 @@ static bool binary_is_stale(struct agent *a)
         const struct proc *p = a->s.served == NO_EPOCH ? NULL : agent_proc(a, a->s.served);
         struct stat now, pinned;
 
-        return p && p->binary_fd >= 0 && stat(a->args.program, &now) == 0 && fstat(p->binary_fd, &pinned) == 0 &&
+        return p && p->binary_fd >= 0 && stat(agent_args(a, a->s.served)->program, &now) == 0 && fstat(p->binary_fd, &pinned) == 0 &&
                (now.st_dev != pinned.st_dev || now.st_ino != pinned.st_ino);
 }
 
@@ -302,7 +310,7 @@ bool status_sampling(void *userdata, bool start)
                 struct proc *p = &a->procs[i];
                 const struct epoch *e = p->used ? succession_find(&a->s, p->epoch) : NULL;
 
-                if (!e || (e->state != EPOCH_SERVING && e->state != EPOCH_DRAINING))
+                if (!e || (e->state != EPOCH_WARMING && e->state != EPOCH_SERVING && e->state != EPOCH_DRAINING))
                         continue;
                 if (start && !mono_before(now, mono_after_ms(p->sampled, FRESH_MS)))
                         look_sample(p);
@@ -322,7 +330,7 @@ void status_write(void *userdata, struct json_writer *w)
         json_key(w, "state"), json_string_value(w, succession_state_name(&a->s));
         json_key(w, "ready"), json_bool_value(w, ready);
         json_key(w, "reason"), json_string_value(w, *a->last_reason && !ready ? a->last_reason : reason);
-        json_key(w, "paused"), json_bool_value(w, false);
+        json_key(w, "paused"), json_bool_value(w, a->s.paused);
         json_key(w, "stale"), json_begin_array(w);
         if (config_is_stale(a))
                 json_string_value(w, "config");

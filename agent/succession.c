@@ -22,6 +22,14 @@ void succession_init(struct succession *s, const struct succession_limits *l)
         s->stop_term_by = MONO_NEVER;
         s->stop_kill_by = MONO_NEVER;
         s->last.gap_ns = -1;
+        s->leaver = NO_EPOCH;
+        s->leave_at = MONO_NEVER;
+        s->leave_by = MONO_NEVER;
+        s->steered_for = NO_EPOCH;
+        for (size_t i = 0; i < HISTORY_MAX; i++)
+                s->history[i] = NO_EPOCH;
+        upgrade_init(&s->upgrade);
+        escrow_init(&s->escrow);
         backoff_init(&s->backoff, &l->backoff);
 }
 
@@ -37,27 +45,52 @@ void step_feed(struct step *t, struct epoch *e, struct epoch_input in)
         epoch_step(e, &t->l->epoch, &in, t->now, t->out);
 }
 
-/* The snapshots of what served, of what was tried last, and of what a kit still has to copy, must stay. */
-static bool may_forget(const struct succession *s, const struct epoch *e)
+static bool unfinished_kit(const struct succession *s, const struct epoch *e)
 {
-        if (e->state != EPOCH_GONE)
+        if (e->state != EPOCH_KIT)
                 return false;
-        if (s->end != END_SAID && (e->number == s->served || e->number == s->wanted))
-                return false;
+        return e->number == s->kit ? !s->kit_ready : s->upgrade.state == UPGRADE_PREPARING;
+}
+
+/* A snapshot that a kit has still to copy must stay, and its binary. */
+static bool is_copied(const struct succession *s, uint64_t number)
+{
         for (size_t i = 0; i < GENERATIONS_MAX; i++)
-                if (s->epochs[i].state == EPOCH_KIT && !s->kit_ready && s->epochs[i].copy_of == e->number)
-                        return false;
-        return true;
+                if (unfinished_kit(s, &s->epochs[i]) && s->epochs[i].copy_of == number)
+                        return true;
+        for (uint32_t i = 0; i < s->upgrade.n_next; i++)
+                if (s->upgrade.next[i].copy_of == number)
+                        return true;
+        return false;
+}
+
+static bool is_history(const struct succession *s, uint64_t number)
+{
+        for (size_t i = 0; i < HISTORY_MAX; i++)
+                if (s->history[i] == number)
+                        return true;
+        return false;
 }
 
 void step_forget_the_gone(struct step *t)
 {
-        for (size_t i = 0; i < GENERATIONS_MAX; i++) {
-                struct epoch *e = &t->s->epochs[i];
+        struct succession *s = t->s;
 
-                if (!may_forget(t->s, e))
+        for (size_t i = 0; i < GENERATIONS_MAX; i++) {
+                struct epoch *e = &s->epochs[i];
+
+                if (e->state != EPOCH_GONE)
                         continue;
-                step_act(t, DO_FORGET, e->number, 0);
+                /* What served last, and what was tried last, are as they were until something else is. */
+                if (s->end != END_SAID && (e->number == s->served || e->number == s->wanted || is_copied(s, e->number)))
+                        continue;
+                if (s->end != END_SAID && is_history(s, e->number)) {
+                        if (!e->shed)
+                                step_act(t, DO_FORGET, e->number, FORGET_PROCESS);
+                        e->shed = true;
+                        continue;
+                }
+                step_act(t, DO_FORGET, e->number, FORGET_ALL);
                 e->state = EPOCH_NONE;
         }
 }
@@ -71,23 +104,41 @@ static struct epoch *free_slot(struct succession *s)
 }
 
 /* Numbers are given to kits, not to launches: one that is thrown away leaves a gap. */
-static void make_kit(struct step *t, uint64_t copy_of)
+struct epoch *step_new_kit(struct step *t, uint64_t copy_of, uint64_t command)
 {
         struct succession *s = t->s;
         const struct epoch *source = copy_of == CONTENT_DISK ? NULL : succession_find(s, copy_of);
         struct epoch *e = free_slot(s);
 
+        if (!e)
+                return NULL;
+        epoch_init(e, s->next_number++, source ? copy_of : CONTENT_DISK, 0);
+        e->origin = source ? source->origin : e->number;
+        e->command = source ? source->command : command;
+        step_act(t, DO_MAKE_KIT, e->number, (int64_t)e->copy_of);
+        return e;
+}
+
+static uint64_t wanted_command(struct succession *s)
+{
+        const struct epoch *w = s->wanted == NO_EPOCH ? NULL : succession_find(s, s->wanted);
+
+        return w ? w->command : 0;
+}
+
+static void make_kit(struct step *t, uint64_t copy_of)
+{
+        struct succession *s = t->s;
+        const struct epoch *e = step_new_kit(t, copy_of, wanted_command(s));
+
         if (!e) { /* 64 generations live: the next end frees one, and tries again */
                 s->kit_retry_at = mono_after_ms(t->now, KIT_RETRY_MS);
                 return;
         }
-        epoch_init(e, s->next_number++, source ? copy_of : CONTENT_DISK, 0);
-        e->origin = source ? source->origin : e->number;
-        s->kit_from_disk = !source;
+        s->kit_from_disk = e->copy_of == CONTENT_DISK;
         s->kit = e->number;
         s->kit_ready = false;
         s->kit_retry_at = MONO_NEVER;
-        step_act(t, DO_MAKE_KIT, e->number, (int64_t)e->copy_of);
 }
 
 static void throw_kit_away(struct step *t)
@@ -100,7 +151,7 @@ static void throw_kit_away(struct step *t)
                 e->state = EPOCH_GONE;
 }
 
-static void renew_kit(struct step *t, uint64_t copy_of)
+void step_renew_kit(struct step *t, uint64_t copy_of)
 {
         throw_kit_away(t);
         make_kit(t, copy_of);
@@ -121,11 +172,12 @@ static void launch(struct step *t)
         }
         if ((e->udp != 0) != escrow_holds_udp(&s->escrow)) { /* who inherits UDP sockets must not wait with reading them */
                 s->launch_when_ready = true;
-                renew_kit(t, e->number);
+                step_renew_kit(t, e->number);
                 return;
         }
         s->launch_when_ready = false;
         s->waits_for_content = false;
+        s->exhausted = false;
         e->state = EPOCH_STARTING;
         s->wanted = e->number;
         s->last.to = e->number;
@@ -135,6 +187,33 @@ static void launch(struct step *t)
         make_kit(t, e->number);
 }
 
+/* An end, or the time for an old generation to finish what it has begun. */
+struct epoch_input step_drain_order(const struct step *t)
+{
+        enum { BEYOND_MS = 10000 };
+        struct mono term_by = mono_after_ms(t->now, t->l->drain_ms + BEYOND_MS);
+
+        return (struct epoch_input){ .event = ON_DRAIN_ORDER, .term_by = term_by,
+                                     .kill_by = mono_after_ms(term_by, t->l->epoch.kill_ms) };
+}
+
+/* Nothing will serve again. What others have in flight they may finish; nobody accepts what is held. */
+static void dismiss_all(struct step *t)
+{
+        struct succession *s = t->s;
+        struct mono by = mono_after_ms(t->now, t->l->stop_timeout_ms);
+
+        step_upgrade_cancel(t, "baton is ending");
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (epoch_alive(&s->epochs[i]))
+                        step_feed(t, &s->epochs[i], (struct epoch_input){ .event = ON_DRAIN_ORDER, .term_by = by,
+                                                                     .kill_by = mono_after_ms(by, t->l->epoch.kill_ms) });
+        if (!succession_any_alive(s))
+                return;
+        escrow_silence_all(&s->escrow, t->out);
+        escrow_close_all(&s->escrow, t->out);
+}
+
 void step_end(struct step *t, int status)
 {
         struct succession *s = t->s;
@@ -142,6 +221,8 @@ void step_end(struct step *t, int status)
         if (s->end == END_NOT) {
                 s->end = END_WANTED;
                 s->end_status = status;
+                if (!s->stops)
+                        dismiss_all(t);
         }
         s->relaunch_at = MONO_NEVER;
         s->launch_when_ready = false;
@@ -193,6 +274,11 @@ static void silence(struct step *t)
 static void exhausted(struct step *t)
 {
         effects_report(t->out, t->s->wanted, REPORT_EXHAUSTED, t->s->backoff.n);
+        if (!t->l->wait_exhausted && t->s->upgrade.now.id) { /* what is on trial may serve yet */
+                t->s->exhausted = true;
+                t->s->relaunch_at = MONO_NEVER;
+                return;
+        }
         if (t->l->wait_exhausted) {
                 silence(t);
                 wait_for_content(t);
@@ -232,7 +318,7 @@ static void choose_content(struct step *t, const struct epoch *dead)
         const struct epoch *served = t->s->served == NO_EPOCH ? NULL : succession_find(t->s, t->s->served);
 
         if (served && served->origin != dead->origin)
-                renew_kit(t, served->number);
+                step_renew_kit(t, served->number);
 }
 
 static void wanted_ended(struct step *t, struct epoch *e, struct mono accepted)
@@ -296,60 +382,77 @@ static void on_exit(struct step *t, struct epoch *e)
         } else if (e->number == s->wanted && !asked_for) {
                 wanted_ended(t, e, accepted);
         } else {
-                effects_report(t->out, e->number, REPORT_EXITED, -1);
+                effects_report(t->out, e->number, REPORT_EXITED, EXIT_OF_ANOTHER);
         }
+        step_upgrade_ended(t, e);
         step_forget_the_gone(t);
 }
 
 /* ---- a generation comes up -------------------------------------------------------------------------- */
 
-void step_accepted(struct step *t, struct epoch *e)
+void step_serves(struct step *t, struct epoch *e)
 {
         struct succession *s = t->s;
-        const struct epoch *kit;
-        int64_t gap = mono_is_never(s->outage) || s->last.kind != LAST_CRASH ? -1 : t->now.ns - s->outage.ns;
+        const struct epoch *kit = s->kit == NO_EPOCH ? NULL : succession_find(s, s->kit);
 
-        if (s->served == NO_EPOCH && t->in->look && t->in->look->create_failures)
-                effects_report(t->out, e->number, REPORT_CREATE_FAILURES, (int64_t)t->in->look->create_failures);
-        if (s->last.kind != LAST_CRASH)
-                s->last = (struct last_change){ .kind = LAST_START, .from = e->number, .at_ns = t->now.ns };
-        else
-                s->crashes_recovered++;
-        s->last.committed = 1;
-        s->last.to = e->number;
-        s->last.gap_ns = gap;
         s->served = e->number;
         s->outage = MONO_NEVER;
         s->hold_until = MONO_NEVER;
         s->validating = false;
         backoff_serving(&s->backoff, t->now);
-        effects_report(t->out, e->number, REPORT_ACCEPTED, gap);
         if (s->unready)
                 step_act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
-        kit = s->kit == NO_EPOCH ? NULL : succession_find(s, s->kit);
-        if (!kit || kit->origin != e->origin)
-                renew_kit(t, e->number);
+        if (!kit || kit->origin != e->origin || kit->command != e->command)
+                step_renew_kit(t, e->number);
+}
+
+void step_accepted(struct step *t, struct epoch *e)
+{
+        struct succession *s = t->s;
+        bool crash = s->last.kind == LAST_CRASH;
+        int64_t gap = mono_is_never(s->outage) || !crash ? -1 : t->now.ns - s->outage.ns;
+
+        if (s->served == NO_EPOCH && t->in->look && t->in->look->create_failures)
+                effects_report(t->out, e->number, REPORT_CREATE_FAILURES, (int64_t)t->in->look->create_failures);
+        if (!crash)
+                s->last = (struct last_change){ .kind = LAST_START, .from = e->number, .at_ns = t->now.ns };
+        else
+                s->crashes_recovered++;
+        s->last.result = RESULT_COMMITTED;
+        s->last.to = e->number;
+        s->last.gap_ns = gap;
+        effects_report(t->out, e->number, REPORT_ACCEPTED, gap);
+        step_serves(t, e);
         step_forget_the_gone(t);
+}
+
+enum look_lack step_judge(struct step *t, const struct epoch *e)
+{
+        struct succession *s = t->s;
+        const struct epoch *before = s->served == NO_EPOCH ? NULL : succession_find(s, s->served);
+        const struct escrow_gate gate = {
+                .epoch = e->number,
+                .first = s->served == NO_EPOCH,
+                .after_crash = s->served != NO_EPOCH && !mono_is_never(s->outage),
+                .same_content = before && before->origin == e->origin,
+                .allow_loss = t->l->allow_loss,
+                .create_failures_before = s->create_failures,
+        };
+
+        return escrow_take_look(&s->escrow, &gate, t->in->look);
 }
 
 static void on_look(struct step *t, struct epoch *e)
 {
         struct succession *s = t->s;
         const struct look *look = t->in->look;
-        enum look_lack lack;
         bool silenced = escrow_any_silenced(&s->escrow);
 
-        if (e->state == EPOCH_STARTING && !mono_is_never(e->up)) {
-                const struct epoch *before = s->served == NO_EPOCH ? NULL : succession_find(s, s->served);
-                struct escrow_gate gate = {
-                        .epoch = e->number,
-                        .first = s->served == NO_EPOCH,
-                        .after_crash = s->served != NO_EPOCH,
-                        .same_content = before && before->origin == e->origin,
-                        .allow_loss = t->l->allow_loss,
-                        .create_failures_before = s->create_failures,
-                };
-                lack = escrow_take_look(&s->escrow, &gate, look);
+        if (e->number == s->upgrade.candidate && !mono_is_never(e->up)) {
+                step_upgrade_looked(t, e);
+        } else if (e->state == EPOCH_STARTING && !mono_is_never(e->up)) {
+                enum look_lack lack = step_judge(t, e);
+
                 escrow_revive_accepted(&s->escrow, e->number, t->out);
                 step_feed(t, e, (struct epoch_input){ .event = ON_LOOKED, .lack = lack });
         }
@@ -380,6 +483,8 @@ static void answer_pass(struct step *t, struct epoch *e, bool retold)
                 effects_report(t->out, e->number, REPORT_TOO_MANY_KEYS, KEYS_MAX);
         e->owed_key = pass ? key : NO_KEY;
         e->asked_key = key;
+        if (!pass && e->number == s->escrow.trial && key != NO_KEY && !s->escrow.keys[key].inode)
+                escrow_grow(&s->escrow, t->in->key, t->out);
         if (!pass || !s->escrow.keys[key].silenced)
                 return;
         effects_add(t->out, (struct effect){ .kind = DO_REVIVE, .epoch = e->number, .key = key });
@@ -410,6 +515,11 @@ static void on_request(struct step *t, struct epoch *e)
         if (e->owed != OWED_NOTHING)
                 effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = e->owed,
                                                      .key = e->owed_key });
+        if (e->number == t->s->upgrade.candidate && e->asked_key < t->s->escrow.n && e->owed == OWED_PASS &&
+            escrow_claim(&t->s->escrow, e->asked_key, e->number)->ambiguous && t->s->escrow.keys[e->asked_key].inode) {
+                step_upgrade_ambiguous(t);
+                return;
+        }
         if (t->in->request != HR_DRAIN_LISTENERS)
                 return;
         if (t->in->look)
@@ -439,6 +549,10 @@ static void on_kit_failed(struct step *t, struct epoch *e)
         struct succession *s = t->s;
         bool from_disk = e->copy_of == CONTENT_DISK;
 
+        if (e->number == s->upgrade.candidate) {
+                step_upgrade_kit(t, e, false);
+                return;
+        }
         e->state = EPOCH_GONE;
         if (s->kit == e->number)
                 s->kit = NO_EPOCH;
@@ -489,7 +603,7 @@ static void on_content(struct step *t)
         s->validating = false;
         s->waits_for_content = false;
         backoff_changed(&s->backoff, &t->l->backoff);
-        renew_kit(t, CONTENT_DISK);
+        step_renew_kit(t, CONTENT_DISK);
         launch(t);
 }
 
@@ -499,7 +613,7 @@ static void on_reopen_logs(struct step *t)
         for (size_t i = 0; i < GENERATIONS_MAX; i++) {
                 const struct epoch *e = &t->s->epochs[i];
 
-                if (e->state == EPOCH_SERVING || e->state == EPOCH_DRAINING)
+                if (e->state == EPOCH_WARMING || e->state == EPOCH_SERVING || e->state == EPOCH_DRAINING)
                         step_act(t, DO_SIGNAL, e->number, SIGUSR1);
         }
 }
@@ -539,6 +653,7 @@ static void on_clock(struct step *t)
         }
         if (!s->validating && !mono_before(t->now, s->relaunch_at))
                 relaunch(t);
+        step_upgrade_clock(t);
         for (size_t i = 0; i < GENERATIONS_MAX; i++)
                 if (epoch_alive(&s->epochs[i]) && !mono_before(t->now, epoch_next(&s->epochs[i])))
                         step_feed(t, &s->epochs[i], (struct epoch_input){ .event = ON_TIME });
@@ -550,6 +665,8 @@ static void on_kit_ready(struct step *t, struct epoch *e)
 
         e->base_id = t->in->base_id;
         e->udp = t->in->value != 0;
+        if (e->number == s->upgrade.candidate)
+                step_upgrade_kit(t, e, true);
         if (e->number != s->kit || e->state != EPOCH_KIT)
                 return;
         s->kit_ready = true;
@@ -596,45 +713,80 @@ static void on_epoch_event(struct step *t, struct epoch *e)
                                                  .requests_total = in->requests_total,
                                                  .connections = in->connections });
                 return;
+        case ON_PREFLIGHT:
+                step_upgrade_preflight(t, e);
+                return;
         case ON_BEGIN:
         case ON_VALIDATED:
         case ON_CONTENT:
         case ON_STOP:
         case ON_REOPEN_LOGS:
+        case ON_UPGRADE:
+        case ON_ROLLBACK:
+        case ON_LEFT:
+        case ON_SELF:
+        case ON_SELF_ENDED:
+        case ON_PAUSE:
         case ON_UNREADY:
         case ON_CLOCK: /* not about one epoch */
                 return;
         }
 }
 
-void succession_step(struct succession *s, const struct succession_limits *l, const struct succession_input *in,
-                     struct mono now, struct effects *out)
+static void on_pause(struct step *t)
 {
-        struct step t = { s, l, in, now, out };
+        struct succession *s = t->s;
+
+        if (s->paused != (uint32_t)(t->in->value != 0))
+                effects_report(t->out, s->wanted, t->in->value ? REPORT_PAUSED : REPORT_RESUMED, 0);
+        s->paused = t->in->value != 0;
+}
+
+static void on_event(struct step *t)
+{
+        const struct succession_input *in = t->in;
         struct epoch *e;
 
         switch (in->event) {
         case ON_BEGIN:
-                make_kit(&t, CONTENT_DISK);
-                s->launch_when_ready = true;
+                make_kit(t, CONTENT_DISK);
+                t->s->launch_when_ready = true;
                 return;
         case ON_VALIDATED:
-                on_validated(&t);
+                on_validated(t);
                 return;
         case ON_CONTENT:
-                on_content(&t);
+                on_content(t);
                 return;
         case ON_STOP:
-                step_stop(&t);
+                step_stop(t);
                 return;
         case ON_REOPEN_LOGS:
-                on_reopen_logs(&t);
+                on_reopen_logs(t);
+                return;
+        case ON_UPGRADE:
+                step_upgrade_asked(t);
+                return;
+        case ON_ROLLBACK:
+                step_rollback_asked(t);
+                return;
+        case ON_LEFT:
+                step_upgrade_left(t);
+                return;
+        case ON_SELF:
+                upgrade_self_asked(&t->s->upgrade, in->ticket);
+                return;
+        case ON_SELF_ENDED:
+                upgrade_self_ended(&t->s->upgrade, in->text);
+                return;
+        case ON_PAUSE:
+                on_pause(t);
                 return;
         case ON_UNREADY:
-                on_unready(&t);
+                on_unready(t);
                 return;
         case ON_CLOCK:
-                on_clock(&t);
+                on_clock(t);
                 return;
         case ON_KIT_READY:
         case ON_KIT_FAILED:
@@ -645,9 +797,19 @@ void succession_step(struct succession *s, const struct succession_limits *l, co
         case ON_LOOK:
         case ON_LISTENERS:
         case ON_SAMPLE:
-                e = succession_find(s, in->epoch);
+        case ON_PREFLIGHT:
+                e = succession_find(t->s, in->epoch);
                 if (e)
-                        on_epoch_event(&t, e);
+                        on_epoch_event(t, e);
                 return;
         }
+}
+
+void succession_step(struct succession *s, const struct succession_limits *l, const struct succession_input *in,
+                     struct mono now, struct effects *out)
+{
+        struct step t = { s, l, in, now, out };
+
+        on_event(&t);
+        step_upgrade_begin(&t);
 }

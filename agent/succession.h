@@ -11,8 +11,9 @@
 #include "agent/effects.h"
 #include "agent/epoch.h"
 #include "agent/escrow.h"
+#include "agent/upgrade.h"
 
-enum { GENERATIONS_MAX = 64 };
+enum { GENERATIONS_MAX = 64, HISTORY_MAX = 4 };
 
 struct succession_limits {
         struct epoch_limits epoch;
@@ -20,21 +21,31 @@ struct succession_limits {
         int64_t hold_ms;
         int64_t stop_delay_ms;
         int64_t stop_timeout_ms;
+        int64_t drain_ms;      /* for an old generation; then SIGTERM */
+        int64_t observe_ms;    /* of an upgrade that does not say otherwise */
         int64_t watch_ms;      /* between two looks at the listeners of a proxy that takes them from outside */
         bool wait_exhausted;   /* --on-exhausted=wait */
         bool restart_clean;    /* --on-clean-exit=restart */
         bool allow_loss;       /* --allow-listener-loss */
 };
 
-enum last_kind { LAST_NONE, LAST_START, LAST_CRASH };
+enum last_kind { LAST_NONE, LAST_START, LAST_CRASH, LAST_UPGRADE, LAST_ROLLBACK };
 
 /* The last change of who serves, for `baton status`. */
 struct last_change {
         uint32_t kind;      /* enum last_kind */
-        uint32_t committed; /* 0: under way or failed */
+        uint32_t result;    /* enum run_result */
         uint64_t from, to;
         int64_t gap_ns;     /* -1 unknown */
         int64_t at_ns;      /* monotonic */
+        char reason[REASON_BYTES]; /* of an upgrade or rollback that came to nothing */
+};
+
+/* What becomes of sockets that the one that serves has no use for; see escrow_leave(). */
+enum leave_phase {
+        LEAVE_NOT,
+        LEAVE_WAITS,  /* their predecessor accepts what is in the queues */
+        LEAVE_CLOSES, /* it was told to drain: a moment later the rest is closed */
 };
 
 enum end_state { END_NOT, END_WANTED, END_SAID };
@@ -66,6 +77,15 @@ struct succession {
         struct mono stop_drain_at, stop_term_by, stop_kill_by;
         struct backoff backoff;
         struct last_change last;
+        uint32_t paused;            /* upgrades that nobody asks for wait */
+        uint32_t exhausted;         /* no token is left, but a candidate may yet serve */
+        uint32_t leave;             /* enum leave_phase */
+        uint64_t leaver;            /* the epoch that accepts from what leaves, or NO_EPOCH */
+        struct mono leave_at;       /* the next step of it */
+        struct mono leave_by;       /* no longer for the queues */
+        uint64_t steered_for;       /* groups are steered until this epoch has ended, or NO_EPOCH */
+        uint64_t history[HISTORY_MAX]; /* epochs whose content served before, the last first; or NO_EPOCH */
+        struct upgrade upgrade;
         struct epoch epochs[GENERATIONS_MAX];
         struct escrow escrow;
 };
@@ -85,6 +105,13 @@ enum succession_event {
         ON_CONTENT,         /* what is on disk changed */
         ON_STOP,            /* value: how often it was asked for up to now */
         ON_REOPEN_LOGS,     /* SIGUSR1: for every generation that would not die of it */
+        ON_UPGRADE,         /* ticket, command, observe_ms (-1: as configured): what lies on disk */
+        ON_ROLLBACK,        /* ticket, epoch: to what (NO_EPOCH: what served before) */
+        ON_PREFLIGHT,       /* epoch; value: 0 it may be launched, else text says why not */
+        ON_LEFT,            /* value: so many connections wait in queues that leave, or -1 */
+        ON_SELF,            /* ticket: baton's own replacement was asked for */
+        ON_SELF_ENDED,      /* text: why nothing has changed, or NULL */
+        ON_PAUSE,           /* value: 1 `pause`, 0 `resume` */
         ON_UNREADY,         /* value: 1 `drain`, 0 `drain --undo` */
         ON_CLOCK,           /* a deadline may have passed */
 };
@@ -102,6 +129,9 @@ struct succession_input {
         const struct look *look;
         int64_t in_flight, connections;
         uint64_t requests_total;
+        uint64_t ticket, command;
+        int64_t observe_ms;
+        const char *text;           /* ON_KIT_FAILED, ON_PREFLIGHT, ON_EXIT, ON_LAUNCH_FAILED: what went wrong, or NULL */
 };
 
 void succession_init(struct succession *s, const struct succession_limits *l);
@@ -117,7 +147,9 @@ struct resume_fact {
         bool job_known;        /* the keeper launched it */
         bool alive;            /* for succession_rebuild(): and it has not ended */
         bool initializing;     /* for succession_rebuild(): it says itself that it is starting */
+        bool listens;          /* for succession_rebuild(): it has one of the sockets that are held */
         uint64_t base_id;      /* for succession_rebuild() */
+        uint64_t command;      /* for succession_rebuild() */
         struct mono launched;  /* for succession_rebuild() */
         int32_t pid;
         bool waits_for_reply;  /* its main thread waits for the answer that we owe */
@@ -142,6 +174,7 @@ void succession_resume(struct succession *s, const struct succession_limits *l, 
 struct mono succession_next(const struct succession *s);
 
 struct epoch *succession_find(struct succession *s, uint64_t number);              /* or NULL */
+bool succession_needs_command(const struct succession *s, uint64_t command);       /* some epoch or request runs it */
 const struct epoch *succession_serving(const struct succession *s);                /* or NULL */
 const char *succession_state_name(const struct succession *s);                     /* for `baton status` */
 bool succession_ready(const struct succession *s, const char **ret_reason);

@@ -36,12 +36,28 @@ static void resume_starting(struct step *t, struct epoch *e, const struct resume
                 epoch_look(e, t->now, t->out);
 }
 
+/* The candidate's kit may have been lost, or what was found out about it. */
+static void resume_kit(struct step *t, struct epoch *e, const struct resume_fact *f)
+{
+        struct succession *s = t->s;
+        bool whole = f && f->kit_held && e->base_id;
+
+        if (e->number == s->upgrade.candidate) {
+                s->upgrade.state = whole ? UPGRADE_CHECKING : UPGRADE_PREPARING;
+                step_act(t, whole ? DO_PREFLIGHT : DO_MAKE_KIT, e->number, whole ? 0 : (int64_t)e->copy_of);
+                return;
+        }
+        s->kit_ready = whole;
+        if (!whole)
+                step_act(t, DO_MAKE_KIT, e->number, (int64_t)e->copy_of);
+}
+
 static void resume_serving(struct step *t, struct epoch *e, const struct resume_fact *f)
 {
         if (f && f->hangs) /* can only be a socket for a new listener: this answer means "there is none" */
                 effects_add(t->out, (struct effect){ .kind = DO_REPLY, .epoch = e->number, .value = OWED_UNRECOGNIZED, .key = NO_KEY });
         resume_reply(t, e, f);
-        if (t->s->unready)
+        if (t->s->unready && e->state == EPOCH_SERVING)
                 step_act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
         if (t->l->epoch.protocol)
                 epoch_look(e, t->now, t->out);
@@ -51,17 +67,18 @@ static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fa
 {
         switch ((enum epoch_state)e->state) {
         case EPOCH_KIT:
-                t->s->kit_ready = f && f->kit_held && e->base_id;
-                if (!t->s->kit_ready)
-                        step_act(t, DO_MAKE_KIT, e->number, (int64_t)e->copy_of);
+                resume_kit(t, e, f);
                 return;
         case EPOCH_STARTING:
                 resume_starting(t, e, f);
                 return;
+        case EPOCH_WARMING:
         case EPOCH_SERVING:
                 resume_serving(t, e, f);
                 return;
         case EPOCH_DRAINING:
+                if (!e->ordered)
+                        return;
                 step_act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
                 step_act(t, DO_DRAIN_LISTENERS, e->number, 0);
                 e->next_sample = t->now;
@@ -91,7 +108,9 @@ void succession_resume(struct succession *s, const struct succession_limits *l, 
                         resume_epoch(&t, &s->epochs[i], f);
         }
         if (!s->stop_drains && s->end == END_NOT)
-                escrow_repeat(&s->escrow, s->silenced_once, out);
+                escrow_repeat(&s->escrow, s->silenced_once, s->upgrade.runs > 0, out);
+        if (s->leave == LEAVE_WAITS)
+                (void)escrow_leave(&s->escrow, out);
         if (s->validating)
                 step_act(&t, DO_VALIDATE, s->wanted, 0);
         if (s->waits_for_content || !mono_is_never(s->relaunch_at))
@@ -105,6 +124,7 @@ void succession_resume(struct succession *s, const struct succession_limits *l, 
         else if (s->end == END_WANTED || (s->stops && !succession_any_alive(s)))
                 step_end(&t, s->end_status);
         step_forget_the_gone(&t);
+        step_upgrade_begin(&t);
 }
 
 /* ---- without a state -------------------------------------------------------------------------------- */
@@ -121,6 +141,9 @@ static struct epoch *rebuild_epoch(struct succession *s, const struct succession
         e = &s->epochs[i];
         epoch_init(e, f->epoch, CONTENT_DISK, f->epoch);
         e->base_id = f->base_id;
+        e->command = f->command;
+        if (f->command > s->upgrade.commands)
+                s->upgrade.commands = f->command;
         e->pid = f->pid;
         e->launched = f->launched;
         e->state = EPOCH_STARTING;
@@ -150,6 +173,45 @@ static uint64_t newest_kit(struct succession *s, const struct resume_fact *facts
         return e->number;
 }
 
+/*
+ * Several live: an upgrade was under way, or is over and the old ones drain. Of those that listen the lowest has proved itself;
+ * one above it may not have. Who listens no more drains.
+ */
+static uint64_t choose_wanted(const struct resume_fact *facts, size_t n)
+{
+        uint64_t listens = NO_EPOCH, up = NO_EPOCH, starting = NO_EPOCH;
+
+        for (size_t i = 0; i < n; i++) {
+                const struct resume_fact *f = &facts[i];
+
+                if (!f->alive)
+                        continue;
+                if (f->initializing)
+                        starting = starting == NO_EPOCH || f->epoch > starting ? f->epoch : starting;
+                else if (f->listens)
+                        listens = f->epoch < listens ? f->epoch : listens;
+                else
+                        up = up == NO_EPOCH || f->epoch > up ? f->epoch : up;
+        }
+        return listens != NO_EPOCH ? listens : starting != NO_EPOCH ? starting : up;
+}
+
+/* succession_resume() tells them: by the one road if they may have begun something. */
+static void rebuild_others(struct succession *s, const struct succession_limits *l, struct mono now)
+{
+        for (size_t i = 0; i < GENERATIONS_MAX; i++) {
+                struct epoch *e = &s->epochs[i];
+                bool starting = e->state == EPOCH_STARTING;
+
+                if (!epoch_alive(e) || e->number == s->wanted)
+                        continue;
+                e->state = starting ? EPOCH_STOPPING : EPOCH_DRAINING;
+                e->ordered = true;
+                e->deadline = mono_after_ms(now, starting ? 0 : l->drain_ms);
+                e->kill_by = starting ? now : mono_after_ms(e->deadline, l->epoch.kill_ms);
+        }
+}
+
 void succession_rebuild(struct succession *s, const struct succession_limits *l, const struct resume_fact *facts, size_t n,
                         struct mono now)
 {
@@ -160,16 +222,19 @@ void succession_rebuild(struct succession *s, const struct succession_limits *l,
 
                 if (f->epoch >= s->next_number) /* also of those that have ended: a number is given once */
                         s->next_number = f->epoch + 1;
-                if (f->alive && rebuild_epoch(s, l, f) && (s->wanted == NO_EPOCH || f->epoch > s->wanted))
-                        s->wanted = f->epoch;
+                if (f->alive)
+                        (void)rebuild_epoch(s, l, f);
         }
+        s->wanted = choose_wanted(facts, n);
+        rebuild_others(s, l, now);
         wanted = succession_serving(s);
         if (wanted) {
                 s->served = wanted->number;
                 backoff_serving(&s->backoff, now);
         }
         for (uint32_t i = 0; i < s->escrow.n; i++)
-                s->escrow.keys[i].asked_by = s->wanted;
+                s->escrow.keys[i].by[CLAIM_WANTED].epoch = s->wanted;
+        s->upgrade.runs = 1; /* groups may be steered: see escrow_repeat() */
         s->kit_retry_at = now;
         if (wanted)
                 return;

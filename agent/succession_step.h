@@ -3,6 +3,7 @@
  * PURE. What the files of the succession share: one step of it. Private to them.
  *
  *   succession.c         what each event means
+ *   succession_upgrade.c the candidate of an upgrade or rollback, its commit and what follows
  *   succession_stop.c    how a stop goes
  *   succession_resume.c  a new agent goes on
  *   succession_view.c    what the state says to those who ask
@@ -26,5 +27,24 @@ void step_end(struct step *t, int status);           /* of all of it; at once if
 void step_stop(struct step *t);                      /* it is asked for, once more or for the first time */
 void step_stop_accepting(struct step *t);            /* its delay is over, or what came with that */
 void step_forget_the_gone(struct step *t);
+void step_serves(struct step *t, struct epoch *e);   /* what holds for every generation that has begun to serve */
+struct epoch *step_new_kit(struct step *t, uint64_t copy_of, uint64_t command); /* NULL: no slot is free */
+void step_renew_kit(struct step *t, uint64_t copy_of);
+struct epoch_input step_drain_order(const struct step *t);
+
+/* succession_upgrade.c */
+void step_upgrade_asked(struct step *t);
+void step_rollback_asked(struct step *t);
+void step_upgrade_begin(struct step *t);             /* the next one, if it may begin */
+void step_upgrade_kit(struct step *t, struct epoch *e, bool made);
+void step_upgrade_preflight(struct step *t, struct epoch *e);
+void step_upgrade_looked(struct step *t, struct epoch *e);
+void step_upgrade_ambiguous(struct step *t);
+void step_upgrade_ended(struct step *t, struct epoch *e); /* any generation: it may be the candidate, or the one that leaves */
+void step_upgrade_clock(struct step *t);
+void step_upgrade_left(struct step *t);
+void step_upgrade_cancel(struct step *t, const char *reason); /* all of it: a stop */
+struct mono upgrade_next(const struct succession *s);
+enum look_lack step_judge(struct step *t, const struct epoch *e);
 void step_watch_content(struct step *t);
 bool succession_any_alive(const struct succession *s);

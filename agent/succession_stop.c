@@ -65,6 +65,7 @@ void step_stop(struct step *t)
         if (s->end != END_NOT && !succession_any_alive(s))
                 return;
         effects_report(t->out, s->wanted, REPORT_STOPPING, s->stops);
+        step_upgrade_cancel(t, "a stop was asked for");
         if (!first) {
                 stop_now(t);
                 return;

@@ -18,6 +18,16 @@ const struct epoch *succession_serving(const struct succession *s)
         return NULL;
 }
 
+bool succession_needs_command(const struct succession *s, uint64_t command)
+{
+        if (upgrade_uses(&s->upgrade, command))
+                return true;
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (s->epochs[i].state != EPOCH_NONE && s->epochs[i].command == command)
+                        return true;
+        return false;
+}
+
 bool succession_any_alive(const struct succession *s)
 {
         for (size_t i = 0; i < GENERATIONS_MAX; i++)
@@ -50,13 +60,13 @@ const char *succession_state_name(const struct succession *s)
         if (s->end != END_NOT || s->waits_for_content)
                 return "failed";
         if (succession_serving(s))
-                return "serving";
+                return s->upgrade.now.id ? "upgrading" : "serving";
         return s->served == NO_EPOCH ? "starting" : "recovering";
 }
 
 struct mono succession_next(const struct succession *s)
 {
-        struct mono t = mono_min(s->kit_retry_at, s->hold_until);
+        struct mono t = mono_min(mono_min(s->kit_retry_at, s->hold_until), upgrade_next(s));
 
         if (!s->validating)
                 t = mono_min(t, s->relaunch_at);

@@ -8,5 +8,5 @@
 
 #include "agent/agent.h"
 
+void validate_init(struct agent *a);
 void validate_start(struct agent *a, uint64_t epoch);
-void validate_ended(struct agent *a, const struct wire_job *job);

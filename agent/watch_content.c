@@ -11,10 +11,11 @@ enum { LOOK_EVERY_S = 1 };
 
 static void check(struct agent *a)
 {
+        const struct kit_maker m = agent_maker(a, a->s.wanted);
         CLEANUP(free_ptr) char *text = NULL;
         size_t n = 0;
 
-        if (kit_read_file(a->args.config_path, &text, &n) < 0 || n == 0)
+        if (kit_read_content(&m, &text, &n) != 0 || n == 0)
                 return; /* being replaced: the next look sees it */
         if (a->content_baseline && a->content_baseline_bytes == n && memcmp(a->content_baseline, text, n) == 0)
                 return;
@@ -45,27 +46,26 @@ static void on_stat(struct ev_loop *loop, ev_stat *w, int revents)
 
 void watch_content(struct agent *a, uint64_t epoch, enum content_watch how)
 {
+        const struct kit_maker m = agent_maker(a, epoch);
         char path[512];
 
-        if (!a->args.config_path)
-                return;
         if (a->content_watched) {
                 ev_stat_stop(a->loop, &a->content);
                 ev_timer_stop(a->loop, &a->content_settle);
                 a->content_watched = false;
         }
-        if (how == WATCH_OFF)
+        if (how == WATCH_OFF || !m.args->config_path)
                 return;
         if (how == WATCH_SINCE_SNAPSHOT || !a->content_baseline || a->content_served != a->s.served) {
                 free(TAKE(a->content_baseline));
                 a->content_baseline_bytes = 0;
                 a->content_served = a->s.served;
                 if (how == WATCH_SINCE_NOW)
-                        (void)kit_read_file(a->args.config_path, &a->content_baseline, &a->content_baseline_bytes);
-                else if (kit_snapshot_path(&a->kits, epoch, path, sizeof(path)) == 0)
+                        (void)kit_read_content(&m, &a->content_baseline, &a->content_baseline_bytes);
+                else if (kit_snapshot_path(&m, epoch, path, sizeof(path)) == 0)
                         (void)kit_read_file(path, &a->content_baseline, &a->content_baseline_bytes);
         }
-        ev_stat_init(&a->content, on_stat, a->args.config_path, LOOK_EVERY_S);
+        ev_stat_init(&a->content, on_stat, m.args->config_path, LOOK_EVERY_S);
         ev_timer_init(&a->content_settle, on_settled, 0., (double)(a->options->debounce_ms > 0 ? a->options->debounce_ms : 1) / 1e3);
         a->content.data = a;
         a->content_settle.data = a;

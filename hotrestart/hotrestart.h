@@ -383,6 +383,125 @@ int hr_listener_accepts(int fd);
  */
 int hr_listener_queue(int fd, uint32_t *ret_waiting);
 
+/* ---- steering: the model and the removal rule, pure -------------------------------------------------- */
+
+/*
+ * The TCP sockets with SO_REUSEPORT that listen on one address are a group, and a new connection goes to one of them. The
+ * kernel keeps them in an order: listen() puts a socket last, and when one leaves, the last takes its place. It leaves when its
+ * last copy is closed, and when it is silenced. A program attached to the group (hr_steer_attach) chooses by place, so who
+ * steers needs the order, and the kernel tells nobody: here it is followed. Why it is done so: docs/steering.md.
+ */
+enum { HR_GROUP_MAX = 256 };
+
+struct hr_group {
+        size_t n;
+        uint64_t members[HR_GROUP_MAX]; /* inodes, in the kernel's order */
+};
+
+/** hr_group_append() - a socket began to listen. Return: 0; -EEXIST: it is a member; -ENOSPC */
+int hr_group_append(struct hr_group *g, uint64_t inode);
+
+/** hr_group_find() - Return: the place of a member; HR_GROUP_MAX: it is none */
+size_t hr_group_find(const struct hr_group *g, uint64_t inode);
+
+/** hr_group_remove() - the member at a place left: closed everywhere, or silenced. @index is below g->n */
+void hr_group_remove(struct hr_group *g, size_t index);
+
+/**
+ * hr_group_silenced() - a member was silenced: for the kernel it has left, and hr_group_append() follows when it is revived
+ *
+ * Return: false; true: it was the last one (or there was none), and what was attached is void: once a socket listens again,
+ * attach or detach anew. Until then nobody is steered.
+ */
+bool hr_group_silenced(struct hr_group *g, uint64_t inode);
+
+/**
+ * hr_group_is() - are these the members, in whatever order?
+ * To be asked with the answer of hr_steer_members() before a place is trusted. No: somebody else listens there, or the model
+ * missed something; then do not steer.
+ */
+bool hr_group_is(const struct hr_group *g, const uint64_t inodes[], size_t n);
+
+enum { HR_SHARE_ALL = 10000 };
+
+/*
+ * Over what new connections are spread: `count` places from `first` on; `share` of HR_SHARE_ALL connections go over the second
+ * range instead. Places named by `without` (hr_steer_leave_out) are in neither. Plain bytes without padding: can be stored.
+ * Zeroed, with a count: an even spread over the first range.
+ */
+struct hr_steer {
+        uint16_t first, count;
+        uint16_t second_first, second_count;
+        uint16_t share;
+        uint8_t without[HR_GROUP_MAX / 8]; /* one bit a place, the lowest of each byte first */
+};
+
+/** hr_steer_leave_out() - @place is below HR_GROUP_MAX */
+void hr_steer_leave_out(struct hr_steer *s, size_t place);
+
+/** hr_steer_selects() - can a connection be sent to this place? */
+bool hr_steer_selects(const struct hr_steer *s, size_t place);
+
+/**
+ * hr_steer_fits() - can it be attached to a group of n members?
+ * Not if it reaches past the end, where the kernel takes any member, or if a share that is not 0 would go to no place.
+ */
+bool hr_steer_fits(const struct hr_steer *s, size_t n);
+
+/* One step: attach `steer`, wait until the leaver's queue is empty, close the leaver (or silence it) at place `index`. */
+struct hr_removal {
+        struct hr_steer steer;
+        size_t index;
+};
+
+enum { HR_GROUP_SHARE = 1 };
+
+/**
+ * hr_group_plan_removal() - how members leave without a connection being lost
+ * @leaves:     g->n flags, by place
+ * @ret_steps:  room for as many as leave
+ * @ret_n:      0 if nobody leaves
+ *
+ * The steps are to be taken in this order, each with hr_group_remove() after it. While they are, and between any two of their
+ * system calls, nothing selected is a leaver or about to move. Where a keeper is about to move it gets no connection for as
+ * long as the step takes. After the last step the program still leaves out who moved last: hr_steer_detach() then.
+ *
+ * Return: 0; HR_GROUP_SHARE: it cannot be done: the only keeper would have to move while other leavers are there. Hand the
+ * leavers' sockets to the successor instead; -EINVAL: all leave, and nobody is there to steer to.
+ */
+int hr_group_plan_removal(const struct hr_group *g, const bool leaves[], struct hr_removal *ret_steps, size_t *ret_n);
+
+/* ---- steering: the kernel --------------------------------------------------------------------------- */
+
+/**
+ * hr_steer_attach() - steer new connections of the group of which this socket is a member, in the place of what was attached
+ * @fd:  any listening member, whoever has copies of it; no privilege is needed
+ *
+ * Holds until the next attach, detach, or the end of the group's last member, whatever becomes of the caller and of @fd.
+ * It concerns connections that begin later; one that began is where it was sent.
+ *
+ * Return: 0; -EINVAL: not in a group: no TCP, not listening (silenced, say), or listening without SO_REUSEPORT; -ERANGE: @s
+ * does not fit even the largest group; -errno.
+ */
+int hr_steer_attach(int fd, const struct hr_steer *s);
+
+/** hr_steer_detach() - the kernel's own spread again. Return: 0, also if none is attached; -EINVAL as above; -errno */
+int hr_steer_detach(int fd);
+
+/**
+ * hr_steer_members() - every TCP socket that listens on the address and port of this one, whoever owns it
+ * @fd:          a TCP socket, listening or not
+ * @ret_inodes:  room for @max, in no order that means anything
+ *
+ * Looks in the network namespace of the caller, by sock_diag; no privilege is needed. Also counts what the kernel would not
+ * put into the same group (another device, another user, IPv6 only or not): it takes connections away all the same. Does not
+ * count wider or narrower addresses of the port. While others come and go the answer may be a mixture.
+ *
+ * Return: 0; -ENOSPC: more than @max; -EAGAIN: changed while it was read; -EAFNOSUPPORT: not an internet socket; -ENOENT,
+ * -EPROTONOSUPPORT and the like: this kernel does not tell; -EBADMSG: an answer that cannot be read; -errno.
+ */
+int hr_steer_members(int fd, uint64_t *ret_inodes, size_t max, size_t *ret_n);
+
 #ifdef __cplusplus
 }
 #endif

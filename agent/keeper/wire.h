@@ -43,6 +43,7 @@ enum {
  *   kit/N            the launch record (a sealed memfd) of epoch N
  *   bin/N            the pinned executable of epoch N
  *   parent/N child/N udp/N    the protocol sockets of epoch N
+ *   command/N        a command line of the proxy that an upgrade brought along
  *   listen/W/URL or listen/W/URL<TAB>NETNS   a listen socket of worker W (no text of a key holds a control character)
  *   out/J            where a helper job (a validate run) writes; its launch record is kit/J
  *   inherited/N      LISTEN_FDS of the keeper
@@ -121,6 +122,7 @@ enum {
         WIRE_TERMINAL = 1 << 1, /* the keeper has a controlling terminal */
         WIRE_NOTIFIES = 1 << 2, /* the keeper has a NOTIFY_SOCKET */
         WIRE_REPLACED = 1 << 3, /* no agent has worked yet since the keeper was replaced */
+        WIRE_TRIES = 1 << 4,    /* WIRE_SELF_ENDED will come */
 };
 
 struct wire_signal {

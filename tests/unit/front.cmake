@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 # What a user writes, and what baton says back.
-foreach(part IN ITEMS json options instance proxy_args bootstrap listeners_page)
+foreach(part IN ITEMS expand json options instance proxy_args bootstrap listeners_page)
         baton_unit_test(${part} agent_options)
 endforeach()
+baton_unit_test(bind_probe agent_probe)
 foreach(part IN ITEMS events why log listen_address)
         baton_unit_test(${part} agent_services)
 endforeach()

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/bootstrap.h"
@@ -109,6 +110,36 @@ Test(bootstrap, other_types_where_listeners_should_be_are_passed_over)
         }
 }
 
+Test(bootstrap, how_each_address_is_bound_is_read_beside_it)
+{
+        CLEANUP(bootstrap_done) struct bootstrap b = read_text(
+                LISTENERS("{ address: { socket_address: { address: '::', port_value: 1, ipv4_compat: true } } }, "
+                          "{ enable_reuse_port: false, freebind: true, address: { socket_address: { address: 1.2.3.4, port_value: 2 } }, "
+                          "  additional_addresses: [ " ADDRESS("127.0.0.2", "3") " ] }, "
+                          "{ enableReusePort: true, bindToPort: false, address: { socket_address: { address: 1.2.3.4, port_value: 4 } } }, "
+                          "{ transparent: true, address: { socket_address: { address: 1.2.3.4, port_value: 5, network_namespace_filepath: /n } } }, "
+                          "{ address: { pipe: { path: /x.sock } } }"),
+                NULL, "x.yaml");
+
+        expect_urls(&b, "tcp://[::]:1 tcp://1.2.3.4:2 tcp://127.0.0.2:3 tcp://1.2.3.4:4 tcp://1.2.3.4:5 unix:///x.sock");
+        cr_expect(b.listeners[0].v4_too && b.listeners[0].reuse_port && b.listeners[0].binds && !b.listeners[0].freebind);
+        cr_expect(!b.listeners[1].reuse_port && b.listeners[1].freebind && !b.listeners[1].v4_too);
+        cr_expect(!b.listeners[2].reuse_port && b.listeners[2].freebind, "an additional address is bound as the first one");
+        cr_expect(b.listeners[3].reuse_port && !b.listeners[3].binds);
+        cr_expect(b.listeners[4].freebind && b.listeners[4].elsewhere && !b.listeners[3].elsewhere);
+        cr_expect(!b.listeners[5].reuse_port && b.listeners[5].binds, "a pipe has one socket");
+}
+
+Test(bootstrap, what_envoy_is_told_to_ignore_is_ignored)
+{
+        CLEANUP(bootstrap_done) struct bootstrap b = read_text(
+                "!ignore dynamic_resources: { lds_config: {} }\n!ignore static_resources: { listeners: [ " ADDRESS("1.1.1.1", "1") " ] }\n"
+                LISTENERS(ADDRESS("127.0.0.1", "2")), NULL, "x.yaml");
+
+        cr_expect(!b.lds);
+        expect_urls(&b, "tcp://127.0.0.1:2");
+}
+
 static void expect_merged(const char *yaml, const char *want)
 {
         CLEANUP(free_ptr) char *text = NULL;
@@ -144,6 +175,76 @@ Test(bootstrap, an_address_that_stands_there_twice_is_replaced_twice)
         cr_assert_eq(bootstrap_merge_admin("admin: { address: { pipe: { path: /a } }, address: { pipe: { path: /b } } }", "/r/a", &text), 0);
         at = strstr(text, "address");
         cr_expect(at && !strstr(at + 1, "address"), "%s", text);
+}
+
+static unsigned count_of_text(const char *text, const char *word)
+{
+        unsigned n = 0;
+
+        for (const char *at = text; (at = strstr(at, word)); at++)
+                n++;
+        return n;
+}
+
+Test(bootstrap, an_admin_that_stands_there_twice_is_one_with_our_address)
+{
+        CLEANUP(free_ptr) char *text = NULL;
+
+        cr_assert_eq(bootstrap_merge_admin("admin: { profile_path: /a }\nnode: { id: n }\nadmin: { profile_path: /b, address: { pipe: { path: /c } } }\n", "/r/a", &text), 0);
+        cr_expect_eq(count_of_text(text, "admin:"), 1, "%s", text);
+        cr_expect_eq(count_of_text(text, "address:"), 1, "%s", text);
+        cr_expect(strstr(text, "/b") && strstr(text, "id: n") && !strstr(text, "/c"), "the last one counts: %s", text);
+}
+
+Test(bootstrap, anchors_and_texts_of_several_lines_come_through)
+{
+        CLEANUP(free_ptr) char *text = NULL;
+        CLEANUP(bootstrap_done) struct bootstrap b = { 0 };
+
+        cr_assert_eq(bootstrap_merge_admin("x: &a { socket_address: { address: 127.0.0.1, port_value: 7 } }\n"
+                                           "admin: { address: *a }\n"
+                                           "static_resources: { listeners: [ { address: *a }, { address: *a } ] }\n"
+                                           "body: |\n  one\n  two: three\nfolded: >-\n  four\n  five\n", "/r/a", &text), 0);
+        bootstrap_read(text, strlen(text), NULL, "x.yaml", &b);
+        expect_urls(&b, "tcp://127.0.0.1:7 tcp://127.0.0.1:7");
+        cr_expect(strstr(text, "folded: >-\n  four five") && strstr(text, "body: |\n  one\n  two: three\n"), "%s", text);
+        cr_expect_eq(count_of_text(text, "/r/a"), 1, "%s", text);
+}
+
+Test(bootstrap, json_stays_json_enough_for_envoy)
+{
+        CLEANUP(free_ptr) char *text = NULL;
+
+        cr_assert_eq(bootstrap_merge_admin("{\"node\":{\"id\":\"a\\tb: 'c'\",\"n\":\"5\",\"m\":5,\"t\":true,\"z\":null},\"admin\":{\"address\":{\"pipe\":{\"path\":\"/x\"}}}}",
+                                           "/r/a", &text), 0);
+        cr_expect(strstr(text, "\"a\\tb: 'c'\"") && strstr(text, "\"n\": \"5\"") && strstr(text, "\"m\": 5") && strstr(text, "\"t\": true") &&
+                          strstr(text, "\"z\": null") && !strstr(text, "/x"), "%s", text);
+}
+
+Test(bootstrap, tags_that_envoy_knows_come_through)
+{
+        CLEANUP(free_ptr) char *text = NULL;
+
+        cr_assert_eq(bootstrap_merge_admin("!ignore templates: { a: &t { id: n } }\nnode: *t\n", "/r/a", &text), 0);
+        cr_expect(strstr(text, "!ignore"), "%s", text);
+}
+
+Test(bootstrap, a_megabyte_is_merged)
+{
+        enum { ITEMS = 48000 };
+        CLEANUP(free_ptr) char *user = malloc((size_t)ITEMS * 32 + 64), *text = NULL;
+        CLEANUP(bootstrap_done) struct bootstrap b = { 0 };
+        size_t n;
+
+        cr_assert(user);
+        n = (size_t)sprintf(user, "{\"static_resources\":{\"listeners\":[],\"x\":[");
+        for (int i = 0; i < ITEMS; i++)
+                n += (size_t)sprintf(user + n, "%s{\"name\":\"cluster-%05d\"}", i ? "," : "", i);
+        (void)sprintf(user + n, "]}}");
+        cr_assert_gt(strlen(user), 1024 * 1024);
+        cr_assert_eq(bootstrap_merge_admin(user, "/r/a", &text), 0);
+        bootstrap_read(text, strlen(text), NULL, "x.yaml", &b);
+        cr_expect(b.readable && strstr(text, "cluster-47999") && strstr(text, "/r/a"));
 }
 
 Test(bootstrap, an_admin_that_is_no_mapping_is_replaced)

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/* What clients want done: orders become events; a ticket tells what came of one. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/agent.h"
+#include "agent/commands.h"
+#include "agent/log.h"
+
+/* ---- baton itself ----------------------------------------------------------------------------------- */
+
+static int replace_self(struct agent *a, const struct control_order *o, char *detail, size_t n)
+{
+        if (upgrade_ticket(&a->s.upgrade, o->ticket, &(struct outcome){ 0 }) != TICKET_UNKNOWN)
+                return 0; /* told again */
+        if (o->n_proxy > 0) {
+                (void)snprintf(detail, n, "--self replaces baton, not the proxy: give a command, or --self");
+                return CONTROL_REFUSED;
+        }
+        if (self_upgrade(a, NULL, o->ticket, detail, n) < 0)
+                return CONTROL_REFUSED;
+        agent_feed(a, &(struct succession_input){ .event = ON_SELF, .ticket = o->ticket });
+        return 0;
+}
+
+/* ---- the proxy -------------------------------------------------------------------------------------- */
+
+static uint64_t running_command(const struct agent *a)
+{
+        uint64_t epoch = a->s.served != NO_EPOCH ? a->s.served : a->s.wanted;
+
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (a->s.epochs[i].state != EPOCH_NONE && a->s.epochs[i].number == epoch)
+                        return a->s.epochs[i].command;
+        return 0;
+}
+
+void orders_upgrade(struct agent *a)
+{
+        agent_feed(a, &(struct succession_input){ .event = ON_UPGRADE, .command = running_command(a), .observe_ms = -1 });
+}
+
+static int upgrade(struct agent *a, const struct control_order *o, char *detail, size_t n)
+{
+        uint64_t command = running_command(a);
+
+        if (o->self)
+                return replace_self(a, o, detail, n);
+        if (upgrade_ticket(&a->s.upgrade, o->ticket, &(struct outcome){ 0 }) != TICKET_UNKNOWN)
+                return 0;
+        if (o->n_proxy > 0 && !a->limits.epoch.protocol) {
+                (void)snprintf(detail, n, "only an Envoy can be upgraded in this version");
+                return CONTROL_REFUSED;
+        }
+        if (o->n_proxy > 0 && commands_add(a, o, &command, detail, n) != 0)
+                return CONTROL_REFUSED;
+        agent_feed(a, &(struct succession_input){ .event = ON_UPGRADE, .ticket = o->ticket, .command = command,
+                                                  .observe_ms = o->observe_ms });
+        return 0;
+}
+
+static int rollback(struct agent *a, const struct control_order *o)
+{
+        agent_feed(a, &(struct succession_input){ .event = ON_ROLLBACK, .ticket = o->ticket, .observe_ms = o->observe_ms,
+                                                  .epoch = o->has_target ? o->target : NO_EPOCH });
+        return 0;
+}
+
+int orders_command(void *userdata, enum control_command c, const struct control_order *o, char *detail, size_t n)
+{
+        struct agent *a = userdata;
+
+        switch (c) {
+        case CONTROL_STOP:
+                (void)keeper_link_stop(a->link); /* it counts, and tells us as of any other stop */
+                return 0;
+        case CONTROL_DRAIN:
+        case CONTROL_DRAIN_UNDO:
+                agent_feed(a, &(struct succession_input){ .event = ON_UNREADY, .value = c == CONTROL_DRAIN });
+                return 0;
+        case CONTROL_PAUSE:
+        case CONTROL_RESUME:
+                agent_feed(a, &(struct succession_input){ .event = ON_PAUSE, .value = c == CONTROL_PAUSE });
+                return 0;
+        case CONTROL_UPGRADE:
+                return upgrade(a, o, detail, n);
+        case CONTROL_ROLLBACK:
+                return rollback(a, o);
+        }
+        return -EINVAL;
+}
+
+/* ---- what came of it -------------------------------------------------------------------------------- */
+
+static void epoch_or_null(struct json_writer *w, const char *key, uint64_t epoch)
+{
+        json_key(w, key);
+        if (epoch == NO_EPOCH)
+                json_null(w);
+        else
+                json_uint_value(w, epoch);
+}
+
+static void write_ticket(struct json_writer *w, uint64_t id, bool done, const struct outcome *o)
+{
+        json_begin_object(w);
+        json_key(w, "ticket"), json_uint_value(w, id);
+        json_key(w, "state"), json_string_value(w, done ? "done" : "waiting");
+        json_key(w, "kind"), json_string_value(w, done ? run_kind_name(o->kind) : "");
+        json_key(w, "result"), json_string_value(w, !done ? "" : o->run ? run_result_name(o->result) : "unknown");
+        epoch_or_null(w, "from", o->from);
+        epoch_or_null(w, "to", o->to);
+        json_key(w, "reason"), json_string_value(w, o->reason);
+        json_key(w, "gap_ms");
+        if (o->gap_ns < 0)
+                json_null(w);
+        else
+                json_double_value(w, (double)o->gap_ns / 1e6);
+        json_end_object(w);
+}
+
+enum control_ticket orders_ticket(void *userdata, uint64_t id, struct json_writer *w)
+{
+        struct agent *a = userdata;
+        struct outcome o = { .from = NO_EPOCH, .to = NO_EPOCH, .gap_ns = -1 };
+        enum control_ticket self = self_ticket(a, id, w);
+        enum ticket_state state;
+
+        if (self != CONTROL_TICKET_UNKNOWN)
+                return self; /* this one the keeper remembers, over an agent's state of another version */
+        state = upgrade_ticket(&a->s.upgrade, id, &o);
+        if (state == TICKET_UNKNOWN)
+                return CONTROL_TICKET_UNKNOWN;
+        if (w)
+                write_ticket(w, id, state == TICKET_DONE, &o);
+        return state == TICKET_DONE ? CONTROL_TICKET_DONE : CONTROL_TICKET_WAITS;
+}

@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * PURE. The candidate of an upgrade or a rollback: prepared, checked, launched beside what serves, judged, and then either it
+ * serves and its predecessor drains, or it ends and nothing has happened. See succession.h.
+ */
+#include "agent/succession_step.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { HUSH_MS = 100, STEER_MS = 1000, QUEUES_MS = 5000, AGAIN_MS = 100, CLOSE_MS = 1000 };
+
+static struct epoch *candidate(struct succession *s)
+{
+        return s->upgrade.candidate == NO_EPOCH ? NULL : succession_find(s, s->upgrade.candidate);
+}
+
+static bool ends(const struct succession *s)
+{
+        return s->stops || s->end != END_NOT;
+}
+
+/* ---- it comes to nothing ---------------------------------------------------------------------------- */
+
+static void note_last(struct step *t, const struct run *r, const struct outcome *how)
+{
+        struct last_change *l = &t->s->last;
+
+        *l = (struct last_change){ .kind = r->kind == RUN_ROLLBACK ? LAST_ROLLBACK : LAST_UPGRADE, .result = how->result,
+                                   .from = how->from, .to = how->to, .gap_ns = how->gap_ns, .at_ns = t->now.ns };
+        (void)snprintf(l->reason, sizeof(l->reason), "%s", how->reason);
+}
+
+/* The groups are steered past what the candidate has opened until it is gone. */
+static void end_candidate(struct step *t, struct epoch *e)
+{
+        struct succession *s = t->s;
+
+        escrow_end_trial(&s->escrow);
+        if (!epoch_alive(e)) {
+                e->state = EPOCH_GONE;
+                escrow_unsteer(&s->escrow, t->out);
+                return;
+        }
+        s->steered_for = e->number;
+        step_feed(t, e, step_drain_order(t));
+}
+
+static void come_to_nothing(struct step *t, const char *reason)
+{
+        struct succession *s = t->s;
+        struct epoch *e = candidate(s);
+        struct run run = s->upgrade.now;
+        bool launched = s->upgrade.state >= UPGRADE_STARTING;
+        struct outcome how = { .from = s->served, .to = e ? e->number : NO_EPOCH, .gap_ns = -1,
+                               .result = launched ? RESULT_ROLLED_BACK : RESULT_REFUSED };
+
+        (void)snprintf(how.reason, sizeof(how.reason), "%s", reason);
+        upgrade_decide(&s->upgrade, &how);
+        if (e)
+                end_candidate(t, e);
+        note_last(t, &run, &how);
+        effects_report(t->out, how.to, REPORT_UPGRADE_REFUSED, how.result);
+        step_forget_the_gone(t);
+        if (s->exhausted && !ends(s))
+                step_end(t, 1);
+}
+
+void step_upgrade_cancel(struct step *t, const char *reason)
+{
+        if (t->s->upgrade.now.id)
+                come_to_nothing(t, reason);
+        upgrade_refuse_waiting(&t->s->upgrade, reason);
+}
+
+/* ---- somebody asks ---------------------------------------------------------------------------------- */
+
+static void refuse(struct step *t, const struct run *what, const char *reason)
+{
+        struct outcome how = { .from = t->s->served, .to = NO_EPOCH, .gap_ns = -1, .result = RESULT_REFUSED };
+
+        (void)snprintf(how.reason, sizeof(how.reason), "%s", reason);
+        if (upgrade_settle(&t->s->upgrade, t->in->ticket, what, &how) != 0)
+                return;
+        note_last(t, what, &how);
+        effects_report(t->out, NO_EPOCH, REPORT_UPGRADE_NOT_TRIED, how.result);
+}
+
+static const char *not_now(const struct step *t)
+{
+        if (t->s->stops)
+                return "a stop was asked for";
+        if (t->s->end != END_NOT)
+                return "baton is ending";
+        if (!t->l->epoch.protocol)
+                return "only an Envoy can be upgraded in this version";
+        return NULL;
+}
+
+static void ask(struct step *t, const struct run *what)
+{
+        if (upgrade_ask(&t->s->upgrade, t->in->ticket, what) == UPGRADE_FULL)
+                refuse(t, what, "too many upgrades wait already");
+}
+
+static int64_t observe_ms(const struct step *t)
+{
+        return t->in->observe_ms >= 0 ? t->in->observe_ms : t->l->observe_ms;
+}
+
+void step_upgrade_asked(struct step *t)
+{
+        struct run what = { .kind = RUN_UPGRADE, .copy_of = CONTENT_DISK, .command = t->in->command, .observe_ms = observe_ms(t) };
+        const char *reason = not_now(t);
+
+        if (t->in->command > t->s->upgrade.commands)
+                t->s->upgrade.commands = t->in->command;
+        if (reason)
+                refuse(t, &what, reason);
+        else
+                ask(t, &what);
+}
+
+/* The newest content that served before, and is other than what serves. */
+static uint64_t before(struct succession *s)
+{
+        for (size_t i = 0; i < HISTORY_MAX; i++)
+                if (s->history[i] != NO_EPOCH && succession_find(s, s->history[i]))
+                        return s->history[i];
+        return NO_EPOCH;
+}
+
+static bool has_served(const struct epoch *e)
+{
+        return e && e->state != EPOCH_KIT && !mono_is_never(e->accepted) && !e->trial;
+}
+
+static void take_back(struct step *t, const struct run *what)
+{
+        struct outcome how = { .from = t->s->upgrade.candidate, .to = t->s->served, .gap_ns = -1, .result = RESULT_COMMITTED };
+
+        if (upgrade_settle(&t->s->upgrade, t->in->ticket, what, &how) == UPGRADE_KNOWN)
+                return;
+        step_upgrade_cancel(t, "a rollback was asked for");
+}
+
+void step_rollback_asked(struct step *t)
+{
+        struct succession *s = t->s;
+        struct run what = { .kind = RUN_ROLLBACK, .copy_of = t->in->epoch, .observe_ms = observe_ms(t) };
+        const char *reason = not_now(t);
+        const struct epoch *e;
+        char text[REASON_BYTES];
+
+        if (!reason && t->in->epoch == NO_EPOCH && (s->upgrade.now.id || s->upgrade.n_next)) {
+                take_back(t, &what);
+                return;
+        }
+        if (t->in->epoch == NO_EPOCH)
+                what.copy_of = before(s);
+        e = what.copy_of == NO_EPOCH ? NULL : succession_find(s, what.copy_of);
+        if (!reason && what.copy_of == NO_EPOCH)
+                reason = "there is nothing to go back to: nothing else has served";
+        if (!reason && what.copy_of == s->served)
+                reason = "that epoch serves already";
+        if (!reason && !has_served(e)) {
+                (void)snprintf(text, sizeof(text), "the content of epoch %" PRIu64 " is not kept: it never served, or too long ago", what.copy_of);
+                reason = text;
+        }
+        if (reason) {
+                refuse(t, &what, reason);
+                return;
+        }
+        what.command = e->command;
+        ask(t, &what);
+}
+
+/* ---- prepared, checked, launched -------------------------------------------------------------------- */
+
+static void prepare(struct step *t, uint64_t copy_of)
+{
+        struct succession *s = t->s;
+        struct epoch *e = step_new_kit(t, copy_of, s->upgrade.now.command);
+
+        s->upgrade.state = UPGRADE_PREPARING;
+        if (!e) {
+                come_to_nothing(t, "too many generations live: wait until old ones have drained");
+                return;
+        }
+        e->trial = true;
+        s->upgrade.candidate = e->number;
+}
+
+void step_upgrade_begin(struct step *t)
+{
+        struct succession *s = t->s;
+
+        if (ends(s) || s->wanted == NO_EPOCH || s->leave != LEAVE_NOT || !upgrade_begin(&s->upgrade))
+                return;
+        prepare(t, s->upgrade.now.copy_of);
+        if (s->upgrade.now.id)
+                effects_report(t->out, s->upgrade.candidate, REPORT_UPGRADE_STARTED, (int64_t)s->upgrade.now.kind);
+}
+
+void step_upgrade_kit(struct step *t, struct epoch *e, bool made)
+{
+        struct succession *s = t->s;
+
+        if (e->number != s->upgrade.candidate || s->upgrade.state != UPGRADE_PREPARING)
+                return;
+        if (!made) {
+                come_to_nothing(t, t->in->text ? t->in->text : "its launch cannot be prepared");
+                return;
+        }
+        s->upgrade.state = UPGRADE_CHECKING;
+        step_act(t, DO_PREFLIGHT, e->number, 0);
+}
+
+void step_upgrade_preflight(struct step *t, struct epoch *e)
+{
+        struct succession *s = t->s;
+
+        if (e->number != s->upgrade.candidate || s->upgrade.state != UPGRADE_CHECKING)
+                return;
+        if (t->in->value) {
+                come_to_nothing(t, t->in->text ? t->in->text : "it did not pass the checks before its launch");
+                return;
+        }
+        if ((e->udp != 0) != escrow_holds_udp(&s->escrow)) { /* listeners came or went meanwhile: see launch() */
+                e->state = EPOCH_GONE;
+                prepare(t, e->number);
+                step_forget_the_gone(t);
+                return;
+        }
+        e->state = EPOCH_STARTING;
+        s->upgrade.state = UPGRADE_STARTING;
+        s->upgrade.deadline = mono_after_ms(t->now, t->l->epoch.ready_ms);
+        escrow_begin_trial(&s->escrow, e->number);
+        step_act(t, DO_LAUNCH, e->number, 0);
+}
+
+/* ---- it serves from now on -------------------------------------------------------------------------- */
+
+static void remember(struct succession *s, uint64_t epoch)
+{
+        size_t i = 0;
+
+        if (epoch == NO_EPOCH)
+                return;
+        while (i < HISTORY_MAX - 1 && s->history[i] != epoch)
+                i++;
+        for (; i > 0; i--)
+                s->history[i] = s->history[i - 1];
+        s->history[0] = epoch;
+}
+
+static void dismiss(struct step *t, struct epoch *old)
+{
+        struct succession *s = t->s;
+        unsigned waits = escrow_leave(&s->escrow, t->out);
+        bool accepts = old && old->state == EPOCH_SERVING;
+
+        if (accepts && waits) {
+                s->leave = LEAVE_WAITS;
+                s->leaver = s->steered_for = old->number;
+                s->leave_at = mono_after_ms(t->now, waits & LEAVES_STEERED ? STEER_MS : HUSH_MS);
+                s->leave_by = mono_after_ms(s->leave_at, QUEUES_MS);
+                step_feed(t, old, (struct epoch_input){ .event = ON_YIELD_ORDER });
+                return;
+        }
+        if (waits) { /* nobody accepts from them any more */
+                escrow_leave_refuse(&s->escrow, t->out);
+                escrow_leave_close(&s->escrow, t->out);
+                escrow_unsteer(&s->escrow, t->out);
+        }
+        if (old && epoch_alive(old))
+                step_feed(t, old, step_drain_order(t));
+}
+
+static void commit(struct step *t, struct epoch *e)
+{
+        struct succession *s = t->s;
+        struct run run = s->upgrade.now;
+        struct epoch *old = succession_find(s, s->wanted);
+        const struct epoch *served = s->served == NO_EPOCH ? NULL : succession_find(s, s->served);
+        struct outcome how = { .from = s->served, .to = e->number, .result = RESULT_COMMITTED,
+                               .gap_ns = mono_is_never(s->outage) ? 0 : t->now.ns - s->outage.ns };
+
+        if (!served || served->origin != e->origin || served->command != e->command)
+                backoff_changed(&s->backoff, &t->l->backoff);
+        upgrade_decide(&s->upgrade, &how);
+        step_feed(t, e, (struct epoch_input){ .event = ON_COMMIT_ORDER });
+        escrow_commit(&s->escrow, e->number, t->in->look, t->out);
+        escrow_unsteer(&s->escrow, t->out);
+        s->steered_for = NO_EPOCH;
+        remember(s, s->served);
+        s->wanted = e->number;
+        s->exhausted = false;
+        s->waits_for_content = false;
+        s->launch_when_ready = false;
+        s->relaunch_at = MONO_NEVER;
+        step_act(t, DO_WATCH_CONTENT, e->number, WATCH_OFF);
+        note_last(t, &run, &how);
+        step_serves(t, e);
+        effects_report(t->out, e->number, REPORT_UPGRADE_COMMITTED, how.gap_ns);
+        dismiss(t, old);
+        step_forget_the_gone(t);
+}
+
+/* While nothing else serves, no clock is worth waiting for. */
+static bool observed(const struct step *t)
+{
+        return !mono_before(t->now, t->s->upgrade.observed) || !succession_serving(t->s);
+}
+
+void step_upgrade_looked(struct step *t, struct epoch *e)
+{
+        struct succession *s = t->s;
+        bool first = e->state == EPOCH_STARTING;
+        enum look_lack lack = step_judge(t, e);
+
+        step_feed(t, e, (struct epoch_input){ .event = ON_LOOKED, .lack = lack });
+        if (e->state != EPOCH_WARMING)
+                return;
+        if (first) {
+                s->upgrade.state = UPGRADE_WARMING;
+                s->upgrade.deadline = MONO_NEVER;
+                s->upgrade.observed = mono_after_ms(t->now, s->upgrade.now.observe_ms);
+                if (s->upgrade.now.observe_ms > 0)
+                        effects_report(t->out, e->number, REPORT_UPGRADE_WARMING, s->upgrade.now.observe_ms);
+        }
+        if (lack == LACK_HARVEST || lack == LACK_ADMIN) { /* busy: it has a moment to answer */
+                e->next_look = mono_after_ms(t->now, AGAIN_MS);
+                s->upgrade.deadline = mono_min(s->upgrade.deadline, mono_after_ms(t->now, t->l->epoch.ready_ms));
+                return;
+        }
+        if (lack != LACK_NOTHING) {
+                come_to_nothing(t, look_lack_text(lack));
+                return;
+        }
+        s->upgrade.deadline = MONO_NEVER;
+        if (observed(t))
+                commit(t, e);
+        else
+                e->next_look = s->upgrade.observed;
+}
+
+void step_upgrade_ambiguous(struct step *t)
+{
+        come_to_nothing(t, look_lack_text(LACK_AMBIGUOUS));
+}
+
+/* ---- time, and ends --------------------------------------------------------------------------------- */
+
+static void leave_over(struct step *t)
+{
+        struct succession *s = t->s;
+
+        escrow_leave_refuse(&s->escrow, t->out);
+        escrow_leave_close(&s->escrow, t->out);
+        s->leave = LEAVE_NOT;
+        s->leaver = NO_EPOCH;
+        s->leave_at = MONO_NEVER;
+        s->leave_by = MONO_NEVER;
+}
+
+/* The queues are empty, or it has taken too long: its last connections are accepted, and it is told to drain. */
+static void leave_drain(struct step *t)
+{
+        struct succession *s = t->s;
+        struct epoch *old = succession_find(s, s->leaver);
+
+        if (old)
+                step_feed(t, old, step_drain_order(t));
+        escrow_leave_refuse(&s->escrow, t->out);
+        if (!escrow_any_leaving(&s->escrow)) {
+                leave_over(t);
+                return;
+        }
+        s->leave = LEAVE_CLOSES;
+        s->leave_at = mono_after_ms(t->now, CLOSE_MS);
+}
+
+void step_upgrade_left(struct step *t)
+{
+        struct succession *s = t->s;
+
+        if (s->leave != LEAVE_WAITS)
+                return;
+        if (t->in->value > 0 && mono_before(t->now, s->leave_by))
+                s->leave_at = mono_after_ms(t->now, AGAIN_MS);
+        else
+                leave_drain(t);
+}
+
+static void leave_clock(struct step *t)
+{
+        struct succession *s = t->s;
+
+        if (s->leave == LEAVE_NOT || mono_before(t->now, s->leave_at))
+                return;
+        if (s->leave == LEAVE_CLOSES) {
+                leave_over(t);
+                return;
+        }
+        s->leave_at = mono_after_ms(t->now, AGAIN_MS);
+        step_act(t, DO_COUNT_LEAVING, NO_EPOCH, 0);
+}
+
+static void too_late(struct step *t)
+{
+        const struct epoch *e = candidate(t->s);
+        char text[REASON_BYTES];
+
+        (void)snprintf(text, sizeof(text), "it did not accept within %" PRId64 " ms: %s", t->l->epoch.ready_ms,
+                       look_lack_text(!e || mono_is_never(e->up) ? LACK_DRAIN_LISTENERS : (enum look_lack)e->lack));
+        come_to_nothing(t, text);
+}
+
+void step_upgrade_clock(struct step *t)
+{
+        if (!mono_before(t->now, t->s->upgrade.deadline))
+                too_late(t);
+        leave_clock(t);
+}
+
+static void why_ended(const struct step *t, const struct epoch *e, char *ret, size_t n)
+{
+        const char *when = mono_is_never(e->accepted) ? "before it accepted" : "while it was under observation";
+
+        if (t->in->text)
+                (void)snprintf(ret, n, "%s", t->in->text);
+        else if (e->exit_code == CLD_EXITED)
+                (void)snprintf(ret, n, "the new proxy ended %s: exit status %d", when, e->exit_status);
+        else
+                (void)snprintf(ret, n, "the new proxy ended %s: killed by signal %d", when, e->exit_status);
+}
+
+void step_upgrade_ended(struct step *t, struct epoch *e)
+{
+        struct succession *s = t->s;
+        char text[REASON_BYTES];
+
+        if (e->number == s->upgrade.candidate) {
+                why_ended(t, e, text, sizeof(text));
+                come_to_nothing(t, text);
+        }
+        if (e->number == s->leaver && s->leave != LEAVE_NOT)
+                leave_over(t);
+        if (e->number == s->steered_for) {
+                s->steered_for = NO_EPOCH;
+                escrow_unsteer(&s->escrow, t->out);
+        }
+}
+
+struct mono upgrade_next(const struct succession *s)
+{
+        return mono_min(s->upgrade.deadline, s->leave == LEAVE_NOT ? MONO_NEVER : s->leave_at);
+}

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+baton_property_test(hr_group hotrestart)
