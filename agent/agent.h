@@ -117,7 +117,7 @@ struct agent {
         bool content_watched;
         int64_t unix_start_s;        /* told to every proxy as the original start */
         struct mono started;
-        char kit_error[REASON_BYTES]; /* why the last kit could not be made, or the last launch */
+        char kit_error[512]; /* why the last kit could not be made, or the last launch */
         char last_reason[640];
         char rejected[512];          /* the proxy's own words */
 };
