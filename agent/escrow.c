@@ -81,6 +81,14 @@ bool escrow_asked(struct escrow *e, uint64_t epoch, const struct hr_key *key, ui
         return c->passed;
 }
 
+bool escrow_may_pass(const struct escrow *e, const struct hr_key *key, uint32_t *ret_key)
+{
+        uint32_t i = escrow_find(e, key);
+
+        *ret_key = i;
+        return i != NO_KEY && e->keys[i].inode && !e->keys[i].leaving && !e->keys[i].by[CLAIM_WANTED].ambiguous;
+}
+
 static void close_key(struct escrow *e, uint32_t i, struct effects *out)
 {
         effects_add(out, (struct effect){ .kind = DO_CLOSE, .key = i });
@@ -175,8 +183,8 @@ static enum look_lack key_lacks(const struct escrow *e, uint32_t index, const st
         if (asked && !seen)
                 return LACK_HARVEST; /* asked for while the look was under way: it says nothing about this one */
         if (k->is_static) {
-                if (!asked)
-                        return g->same_content ? LACK_STATIC_KEY : LACK_NOTHING;
+                if (!asked) /* of fewer workers the first still asks */
+                        return g->same_content || k->key.worker == 0 ? LACK_STATIC_KEY : LACK_NOTHING;
                 if (!c->harvested)
                         return LACK_STATIC_KEY;
         } else if (look->lds && !(asked && c->harvested)) {

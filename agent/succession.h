@@ -73,6 +73,7 @@ struct succession {
         struct mono relaunch_at;    /* or never */
         struct mono kit_retry_at;   /* or never */
         struct mono outage;         /* since when nothing serves, or never */
+        uint64_t crashed;           /* the epoch whose end began it */
         struct mono hold_until;     /* silence the held sockets then, or never */
         struct mono stop_drain_at, stop_term_by, stop_kill_by;
         struct backoff backoff;

@@ -309,10 +309,10 @@ static void commit(struct step *t, struct epoch *e)
         step_forget_the_gone(t);
 }
 
-/* While nothing else serves, no clock is worth waiting for. */
+/* While nothing else serves, no clock is worth waiting for. And two must not read the same UDP sockets for longer than it takes. */
 static bool observed(const struct step *t)
 {
-        return !mono_before(t->now, t->s->upgrade.observed) || !succession_serving(t->s);
+        return escrow_holds_udp(&t->s->escrow) || !mono_before(t->now, t->s->upgrade.observed) || !succession_serving(t->s);
 }
 
 void step_upgrade_looked(struct step *t, struct epoch *e)
