@@ -128,6 +128,7 @@ def test_fifty_upgrades_over_versions_listeners_and_workers_fail_no_request(bato
     tell(f"{last} upgrades", load)
     clean(load)
     assert set(load.bodies) == {x.body for x in changes.stay}
+    assert {e["epoch"] for e in baton.events("socket.removed")} <= {e["epoch"] for e in baton.events("upgrade.committed")}
     assert len(baton.events("upgrade.committed")) == last
     assert not baton.events("epoch.drain-overrun"), "no client of this test stays without asking"
 
