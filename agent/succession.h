@@ -130,7 +130,7 @@ struct succession_input {
         uint64_t requests_total;
         uint64_t ticket, command;
         int64_t observe_ms;
-        const char *text;           /* ON_KIT_FAILED, ON_PREFLIGHT, ON_EXIT, ON_LAUNCH_FAILED: what went wrong, or NULL */
+        const char *text;           /* ON_UPGRADE, ON_KIT_FAILED, ON_PREFLIGHT, ON_EXIT, ON_LAUNCH_FAILED: what went wrong, or NULL */
 };
 
 void succession_init(struct succession *s, const struct succession_limits *l);

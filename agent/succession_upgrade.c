@@ -113,7 +113,7 @@ static int64_t observe_ms(const struct step *t)
 void step_upgrade_asked(struct step *t)
 {
         struct run what = { .kind = RUN_UPGRADE, .copy_of = CONTENT_DISK, .command = t->in->command, .observe_ms = observe_ms(t) };
-        const char *reason = not_now(t);
+        const char *reason = t->in->text ? t->in->text : not_now(t); /* a text: its command cannot be taken */
 
         if (t->in->command > t->s->upgrade.commands)
                 t->s->upgrade.commands = t->in->command;
