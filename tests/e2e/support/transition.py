@@ -67,7 +67,7 @@ class Transition:
         self.clients, self.slow = [], []
         baton.run(self.wrapper.path, Config(self.now.listeners, clusters=clusters), options=[*OPTIONS, *options], env=env,
                   proxy_args=self._args(self.now))
-        self.main = main
+        self.main, self.old_port, self.new_port = main, old.port, new.port
         self.load = hammer(main, **{"clients": 6, "timeout_ms": 30000, **load})
         self.watch = Watch(baton)
 
