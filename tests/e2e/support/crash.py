@@ -177,3 +177,11 @@ def kill_next_agents(baton, times, but=()):
         kill(pid)
         killed.append(pid)
     return killed
+
+
+def spoil_state(baton):
+    """Both slots, in place: the keeper holds this very file."""
+    with open(baton.run_dir / "state", "r+b") as f:
+        size = f.seek(0, 2)
+        f.seek(0)
+        f.write(b"\xa5" * size)

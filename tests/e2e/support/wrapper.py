@@ -4,7 +4,7 @@
     wrapper = Wrapper(baton.dir)           serves
     wrapper.mode("exit 1")                 from now on a start ends so; any shell text will do
     wrapper.mode("serve")
-    wrapper.starts()                       how often it was started, validate runs left out
+    wrapper.starts()                       how often it was started; questions about its config or version are none
 """
 import pathlib
 
@@ -14,6 +14,9 @@ SCRIPT = """#!/bin/sh
 case " $* " in
 *" --mode validate "*)
         . {validate}
+        exec {envoy} "$@"
+        ;;
+*" --hot-restart-version "*)
         exec {envoy} "$@"
         ;;
 esac
