@@ -63,6 +63,7 @@ struct proc {
         int binary_fd;        /* O_PATH: the executable as it was when its content was taken from disk; -1: none */
         ev_io parent_io, child_io, udp_io;
         struct sockaddr_un replies_to; /* the child-role name of the proxy */
+        struct sockaddr_un packets_to; /* where it takes UDP packets that its predecessors forward */
         struct hr_child child;
         bool child_used;      /* we have asked; else the queue may hold answers to an agent before us */
         bool drain_owed;      /* DrainListeners could not be sent yet */
@@ -116,7 +117,7 @@ struct agent {
         bool content_watched;
         int64_t unix_start_s;        /* told to every proxy as the original start */
         struct mono started;
-        char kit_error[REASON_BYTES]; /* why the last kit could not be made, or the last launch */
+        char kit_error[512]; /* why the last kit could not be made, or the last launch */
         char last_reason[640];
         char rejected[512];          /* the proxy's own words */
 };

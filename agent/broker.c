@@ -89,15 +89,19 @@ static void on_reply_readable(struct ev_loop *loop, ev_io *w, int revents)
 }
 
 /*
- * A draining Envoy passes packets of new UDP sessions on to its successor, and blocks its main thread when nobody reads them.
- * There is none to give them to.
+ * A draining Envoy passes packets of new UDP sessions on to its successor, and blocks its main thread when nobody reads them:
+ * they are read even where there is none to give them to.
  */
 static void on_forwarded(struct ev_loop *loop, ev_io *w, int revents)
 {
+        const struct proc *p = w->data;
+        const struct proc *to = agent_proc(p->agent, p->agent->s.wanted);
+        int r = 0;
+
         (void)loop;
         (void)revents;
-        for (int i = 0; i < REQUESTS_A_ROUND && hr_take(w->fd) == 0; i++)
-                ;
+        for (int i = 0; i < REQUESTS_A_ROUND && r != HR_NOTHING && r >= 0; i++)
+                r = to && to != p && to->parent_fd >= 0 ? hr_relay(w->fd, &to->packets_to) : hr_take(w->fd);
 }
 
 void proc_open(struct agent *a, uint64_t epoch, uint64_t base_id, int parent_fd, int child_fd, int udp_fd)
@@ -119,7 +123,8 @@ void proc_open(struct agent *a, uint64_t epoch, uint64_t base_id, int parent_fd,
                 return;
         if (kit_socket_path(a->run_dir, epoch, path, sizeof(path)) < 0 ||
             hr_name(path, base_id, hr_index(epoch + 1), HR_ROLE_PARENT, &envoy) < 0 ||
-            hr_name(path, base_id, hr_index(epoch + 1), HR_ROLE_CHILD, &p->replies_to) < 0)
+            hr_name(path, base_id, hr_index(epoch + 1), HR_ROLE_CHILD, &p->replies_to) < 0 ||
+            hr_name(path, base_id, hr_index(epoch + 1), HR_ROLE_UDP_CHILD, &p->packets_to) < 0)
                 return; /* cannot be: the kit was made with the same names */
         hr_child_init(&p->child, child_fd, &envoy);
         ev_io_init(&p->parent_io, on_request_readable, parent_fd, EV_READ);
@@ -127,6 +132,7 @@ void proc_open(struct agent *a, uint64_t epoch, uint64_t base_id, int parent_fd,
         ev_io_init(&p->udp_io, on_forwarded, udp_fd, EV_READ);
         p->parent_io.data = p;
         p->child_io.data = p;
+        p->udp_io.data = p;
 }
 
 void proc_listen(struct proc *p)

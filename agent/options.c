@@ -84,7 +84,7 @@ static const struct option_key keys[] = {
         { "standby", NULL, K_FLAG, AT(standby), 0, 0, 0, NULL, true, "keep a parked successor" },
         { "max-draining", "N", K_INT, AT(max_draining), 0, 64, -1, NULL, true, "generations that may drain at once" },
         { "hang-timeout", "D", K_DURATION, AT(hang_timeout_ms), 1, DAY_MS, -1, NULL, true, "replace a proxy that hangs for so long" },
-        { "observe", "D", K_DURATION, AT(observe_ms), 0, DAY_MS, 0, NULL, true, "watch an upgrade so long before it is final" },
+        { "observe", "D", K_DURATION, AT(observe_ms), 0, DAY_MS, 0, NULL, false, "watch an upgrade so long before it is final" },
         { "handover", "envoy|listen-fds|none", K_CHOICE, AT(handover), 0, 0, HANDOVER_DETECT, handovers, false, "how the proxy gets its sockets (detected)" },
         { "listen", "ADDR", K_LIST, AT(listen), 0, 0, 0, NULL, true, "socket that baton opens; may be repeated" },
         { "probe", "tcp|URL", K_STRING, AT(probe), 0, 0, 0, NULL, true, "how readiness of another server is found out" },

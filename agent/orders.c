@@ -120,10 +120,14 @@ enum control_ticket orders_ticket(void *userdata, uint64_t id, struct json_write
 {
         struct agent *a = userdata;
         struct outcome o = { .from = NO_EPOCH, .to = NO_EPOCH, .gap_ns = -1 };
-        enum ticket_state state = upgrade_ticket(&a->s.upgrade, id, &o);
+        enum control_ticket self = self_ticket(a, id, w);
+        enum ticket_state state;
 
+        if (self != CONTROL_TICKET_UNKNOWN)
+                return self; /* this one the keeper remembers, over an agent's state of another version */
+        state = upgrade_ticket(&a->s.upgrade, id, &o);
         if (state == TICKET_UNKNOWN)
-                return self_ticket(a, id, w);
+                return CONTROL_TICKET_UNKNOWN;
         if (w)
                 write_ticket(w, id, state == TICKET_DONE, &o);
         return state == TICKET_DONE ? CONTROL_TICKET_DONE : CONTROL_TICKET_WAITS;

@@ -232,6 +232,16 @@ int hr_take(int fd);
  */
 int hr_send(int fd, const struct sockaddr_un *peer, const struct hr_message *m, int pass_fd);
 
+/**
+ * hr_relay() - pass one datagram on as it is: a UDP packet that a draining Envoy forwards to its successor
+ * @fd:    bound to the HR_ROLE_UDP_CHILD name that the draining one sends to
+ * @peer:  the HR_ROLE_UDP_CHILD name of the Envoy that serves now
+ *
+ * Never blocks. Descriptors that come along are closed. A datagram that cannot be delivered is dropped, as the network would:
+ * nothing is owed for it. Return: 0; HR_NOTHING: none is there; HR_WOULD_BLOCK, HR_NO_PEER: dropped; -errno.
+ */
+int hr_relay(int fd, const struct sockaddr_un *peer);
+
 /*
  * The child role: asks a running Envoy as its successor would. Rules that keep it alive (protocol.md, harvest):
  * our name is bound before anything is asked, addresses are only text that Envoy itself sent, every reply is read.
