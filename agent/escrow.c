@@ -242,7 +242,7 @@ static void settle_key(struct escrow *e, uint64_t epoch, uint32_t i, const struc
         if (seen && seen->inode && c->epoch == epoch) {
                 if (k->inode != seen->inode) {
                         effects_add(out, (struct effect){ .kind = DO_HOLD, .key = i });
-                        k->shuffled = false;
+                        k->shuffled = k->shuffled || k->inode;
                 } else if (k->silenced) {
                         effects_add(out, (struct effect){ .kind = DO_REVIVE, .key = i });
                 }
@@ -471,6 +471,11 @@ void escrow_commit(struct escrow *e, uint64_t epoch, const struct look *look, st
         }
 }
 
+static bool is_steered(const struct escrow *e, const struct group *g)
+{
+        return g->n > 0 && e->keys[g->first].steer == g->n;
+}
+
 unsigned escrow_leave(struct escrow *e, struct effects *out)
 {
         unsigned waits = 0;
@@ -482,26 +487,38 @@ unsigned escrow_leave(struct escrow *e, struct effects *out)
                 if (!k->inode || !k->leaving)
                         continue;
                 stay = group_of(e, k);
-                if (stay.n == 0) {
-                        waits |= LEAVES_HUSHED;
-                        if (is_tcp(k))
-                                effects_add(out, (struct effect){ .kind = DO_HUSH, .key = i });
+                if (is_steered(e, &stay) || steer(e, stay, out)) {
+                        waits |= LEAVES_STEERED;
                         continue;
                 }
-                waits |= LEAVES_STEERED;
-                if (e->keys[stay.first].steer != stay.n)
-                        (void)steer(e, stay, out);
+                waits |= LEAVES_HUSHED; /* who is not heard tries again, and then it has gone */
+                if (is_tcp(k))
+                        effects_add(out, (struct effect){ .kind = DO_HUSH, .key = i });
         }
         return waits;
+}
+
+/* Whoever leaves without steering leaves its place to one that may stay: they stand in another order from now on. */
+static void shuffle(struct escrow *e, const struct escrow_key *of)
+{
+        for (uint32_t i = 0; i < e->n; i++)
+                e->keys[i].shuffled = e->keys[i].shuffled || (e->keys[i].inode && same_listener(&e->keys[i], of));
 }
 
 void escrow_leave_refuse(struct escrow *e, struct effects *out)
 {
         for (uint32_t i = 0; i < e->n; i++) {
-                if (!e->keys[i].inode || !e->keys[i].leaving || group_of(e, &e->keys[i]).n > 0)
+                struct group stay;
+
+                if (!e->keys[i].inode || !e->keys[i].leaving)
                         continue;
-                effects_add(out, (struct effect){ .kind = DO_REPORT, .epoch = e->keys[i].by[CLAIM_WANTED].epoch,
-                                                  .value = REPORT_REMOVED, .key = i });
+                stay = group_of(e, &e->keys[i]);
+                if (is_steered(e, &stay))
+                        continue;
+                if (stay.n == 0)
+                        effects_add(out, (struct effect){ .kind = DO_REPORT, .epoch = e->keys[i].by[CLAIM_WANTED].epoch,
+                                                          .value = REPORT_REMOVED, .key = i });
+                shuffle(e, &e->keys[i]);
                 silence_key(e, i, out);
                 close_key(e, i, out);
         }

@@ -36,7 +36,7 @@ struct escrow_key {
         uint32_t steer;     /* the group's new connections go to this many members; 0: wherever the kernel sends them */
         bool is_static;     /* stands in the bootstrap of the epoch that was looked at last */
         bool silenced;
-        bool shuffled;      /* it was silenced once: where it stands in its group is not known */
+        bool shuffled;      /* silenced once, or opened beside a stranger's: where it stands in its group is not known */
         bool leaving;       /* what serves now does not listen there: closed once its predecessor has ceased to */
         struct escrow_claim by[CLAIMS];
 };
@@ -171,12 +171,13 @@ void escrow_commit(struct escrow *e, uint64_t epoch, const struct look *look, st
 
 /*
  * What leaves has a predecessor that still accepts from it. Where a whole listener goes, no new connection begins (DO_HUSH);
- * where a listener has fewer workers, new connections go to those that stay (DO_STEER). When the queues are empty the
- * predecessor is told to drain; then what goes as a whole refuses, and the rest is closed, highest worker first.
+ * where a listener has fewer workers, new connections go to those that stay (DO_STEER), or if their places are not known, those
+ * that begin elsewhere are not heard before it has gone (DO_HUSH). When the queues are empty the predecessor is told to drain;
+ * then what was hushed is silenced and closed, and a moment later the rest, highest worker first.
  */
 enum { LEAVES_HUSHED = 1, LEAVES_STEERED = 2 };
 unsigned escrow_leave(struct escrow *e, struct effects *out); /* Return: what there is to wait for; 0: nothing leaves */
-void escrow_leave_refuse(struct escrow *e, struct effects *out); /* whole listeners are silenced and closed */
+void escrow_leave_refuse(struct escrow *e, struct effects *out); /* what was hushed is silenced and closed */
 void escrow_leave_close(struct escrow *e, struct effects *out);  /* all the rest */
 bool escrow_any_leaving(const struct escrow *e);
 

@@ -274,7 +274,7 @@ static void silence(struct step *t)
 static void exhausted(struct step *t)
 {
         effects_report(t->out, t->s->wanted, REPORT_EXHAUSTED, t->s->backoff.n);
-        if (!t->l->wait_exhausted && t->s->upgrade.now.id) { /* what is on trial may serve yet */
+        if (!t->l->wait_exhausted && (t->s->upgrade.now.id || t->s->upgrade.n_next)) { /* what is on trial may serve yet */
                 t->s->exhausted = true;
                 t->s->relaunch_at = MONO_NEVER;
                 return;
@@ -467,6 +467,20 @@ static void on_look(struct step *t, struct epoch *e)
         e->next_look = look->lds || look->harvest_failed ? mono_after_ms(t->now, t->l->watch_ms) : MONO_NEVER;
 }
 
+/*
+ * Neither the one that is wanted nor on trial: one that came to nothing and has not ended yet, or a predecessor. What it asks
+ * for says nothing about those. A predecessor that still accepts shares what is held: a socket of its own would go with it.
+ */
+static void answer_bystander(struct step *t, struct epoch *e)
+{
+        const struct escrow *held = &t->s->escrow;
+        uint32_t key = escrow_find(held, t->in->key);
+        bool pass = key != NO_KEY && held->keys[key].inode && !held->keys[key].silenced && e->number == t->s->leaver && !e->ordered;
+
+        e->owed_key = pass && !t->s->stop_drains && t->s->end == END_NOT ? key : NO_KEY;
+        e->asked_key = NO_KEY;
+}
+
 static void answer_pass(struct step *t, struct epoch *e, bool retold)
 {
         struct succession *s = t->s;
@@ -483,6 +497,8 @@ static void answer_pass(struct step *t, struct epoch *e, bool retold)
                 effects_report(t->out, e->number, REPORT_TOO_MANY_KEYS, KEYS_MAX);
         e->owed_key = pass ? key : NO_KEY;
         e->asked_key = key;
+        if (key != NO_KEY && !s->escrow.keys[key].inode) /* it opens its own, behind those of one that has not ended yet */
+                s->escrow.keys[key].shuffled = s->steered_for != NO_EPOCH;
         if (!pass && e->number == s->escrow.trial && key != NO_KEY && !s->escrow.keys[key].inode)
                 escrow_grow(&s->escrow, t->in->key, t->out);
         if (!pass || !s->escrow.keys[key].silenced)
@@ -505,7 +521,9 @@ static void on_request(struct step *t, struct epoch *e)
         }
         e->retold = false;
         e->owed = hr_parent_owes(t->in->request);
-        if (e->owed == OWED_PASS)
+        if (e->owed == OWED_PASS && e->number != t->s->wanted && e->number != t->s->escrow.trial)
+                answer_bystander(t, e);
+        else if (e->owed == OWED_PASS)
                 answer_pass(t, e, retold);
         if (e->owed == OWED_PASS && e->state == EPOCH_SERVING) /* until we hold the new socket a crash would refuse */
                 e->next_look = mono_min(e->next_look, mono_after_ms(t->now, ADDED_LOOK_MS));

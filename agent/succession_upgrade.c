@@ -64,15 +64,15 @@ static void come_to_nothing(struct step *t, const char *reason)
         note_last(t, &run, &how);
         effects_report(t->out, how.to, launched ? REPORT_UPGRADE_ROLLED_BACK : REPORT_UPGRADE_REFUSED, 0);
         step_forget_the_gone(t);
-        if (s->exhausted && !ends(s))
+        if (s->exhausted && !ends(s) && s->upgrade.n_next == 0) /* else what waits may serve yet */
                 step_end(t, 1);
 }
 
 void step_upgrade_cancel(struct step *t, const char *reason)
 {
+        upgrade_refuse_waiting(&t->s->upgrade, reason);
         if (t->s->upgrade.now.id)
                 come_to_nothing(t, reason);
-        upgrade_refuse_waiting(&t->s->upgrade, reason);
 }
 
 /* ---- somebody asks ---------------------------------------------------------------------------------- */
@@ -126,9 +126,14 @@ void step_upgrade_asked(struct step *t)
 /* The newest content that served before, and is other than what serves. */
 static uint64_t before(struct succession *s)
 {
-        for (size_t i = 0; i < HISTORY_MAX; i++)
-                if (s->history[i] != NO_EPOCH && succession_find(s, s->history[i]))
-                        return s->history[i];
+        const struct epoch *now = s->served == NO_EPOCH ? NULL : succession_find(s, s->served);
+
+        for (size_t i = 0; i < HISTORY_MAX; i++) {
+                const struct epoch *e = s->history[i] == NO_EPOCH ? NULL : succession_find(s, s->history[i]);
+
+                if (e && !(now && now->origin == e->origin && now->command == e->command))
+                        return e->number;
+        }
         return NO_EPOCH;
 }
 
@@ -315,6 +320,12 @@ static bool observed(const struct step *t)
         return escrow_holds_udp(&t->s->escrow) || !mono_before(t->now, t->s->upgrade.observed) || !succession_serving(t->s);
 }
 
+/* It did accept. Busy, under a load that it takes alone since a moment, or its control plane is changing something. */
+static bool may_pass(enum look_lack lack)
+{
+        return lack == LACK_HARVEST || lack == LACK_ADMIN || lack == LACK_QUEUE || lack == LACK_LDS;
+}
+
 void step_upgrade_looked(struct step *t, struct epoch *e)
 {
         struct succession *s = t->s;
@@ -331,7 +342,7 @@ void step_upgrade_looked(struct step *t, struct epoch *e)
                 if (s->upgrade.now.observe_ms > 0)
                         effects_report(t->out, e->number, REPORT_UPGRADE_WARMING, s->upgrade.now.observe_ms);
         }
-        if (lack == LACK_HARVEST || lack == LACK_ADMIN) { /* busy: it has a moment to answer */
+        if (may_pass(lack)) { /* it has a moment */
                 e->next_look = mono_after_ms(t->now, AGAIN_MS);
                 s->upgrade.deadline = mono_min(s->upgrade.deadline, mono_after_ms(t->now, t->l->epoch.ready_ms));
                 return;
@@ -389,7 +400,7 @@ void step_upgrade_left(struct step *t)
 
         if (s->leave != LEAVE_WAITS)
                 return;
-        if (t->in->value > 0 && mono_before(t->now, s->leave_by))
+        if ((t->in->value > 0 || !succession_serving(s)) && mono_before(t->now, s->leave_by)) /* if that has died, it is all there is */
                 s->leave_at = mono_after_ms(t->now, AGAIN_MS);
         else
                 leave_drain(t);
@@ -426,6 +437,15 @@ void step_upgrade_clock(struct step *t)
         leave_clock(t);
 }
 
+/* Nothing else serves: see observed(). */
+static void judge_now(struct step *t)
+{
+        struct epoch *e = candidate(t->s);
+
+        if (e && e->state == EPOCH_WARMING)
+                epoch_look(e, t->now, t->out);
+}
+
 static void why_ended(const struct step *t, const struct epoch *e, char *ret, size_t n)
 {
         const char *when = mono_is_never(e->accepted) ? "before it accepted" : "while it was under observation";
@@ -451,8 +471,11 @@ void step_upgrade_ended(struct step *t, struct epoch *e)
                 leave_over(t);
         if (e->number == s->steered_for) {
                 s->steered_for = NO_EPOCH;
-                escrow_unsteer(&s->escrow, t->out);
+                if (s->escrow.trial == NO_EPOCH) /* else it is steered past what that one has opened, by now or soon */
+                        escrow_unsteer(&s->escrow, t->out);
         }
+        if (!succession_serving(s) && !ends(s))
+                judge_now(t);
 }
 
 struct mono upgrade_next(const struct succession *s)

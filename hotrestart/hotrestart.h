@@ -382,7 +382,7 @@ int hr_listener_silence(int fd);
 int hr_listener_hush(int fd);
 
 /**
- * hr_listener_revive() - listen() again, with the greatest backlog
+ * hr_listener_revive() - listen() again, with the greatest backlog, and hear all that comes
  * One that was bound to port 0 has lost its port by being silenced, and comes back on another. Return: 0; -errno
  */
 int hr_listener_revive(int fd);

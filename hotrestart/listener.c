@@ -115,6 +115,7 @@ int hr_listener_revive(int fd)
 
         if (r < 0 || type != SOCK_STREAM)
                 return r;
+        (void)setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &(int){ 0 }, sizeof(int)); /* of hr_listener_hush(); or there is none */
         return listen(fd, INT_MAX) < 0 ? -errno : 0; /* the kernel cuts it to somaxconn */
 }
 

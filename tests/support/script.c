@@ -12,7 +12,7 @@
 
 #include "agent/image.h"
 
-enum { CODE_EXITED = 1, CODE_KILLED = 2, FOREVER_STEPS = 100000 };
+enum { CODE_EXITED = 1, CODE_KILLED = 2, FOREVER_STEPS = 100000, FIRST_WORKER = 4 };
 
 struct succession_limits script_limits(void)
 {
@@ -30,8 +30,10 @@ const struct hr_key *script_key(size_t i)
         static struct hr_key keys[SCRIPT_KEYS];
 
         if (!keys[0].url[0])
-                for (size_t k = 0; k < SCRIPT_KEYS; k++)
-                        (void)snprintf(keys[k].url, sizeof(keys[k].url), "tcp://127.0.0.1:808%zu", k);
+                for (size_t k = 0; k < SCRIPT_KEYS; k++) {
+                        (void)snprintf(keys[k].url, sizeof(keys[k].url), "tcp://127.0.0.1:808%zu", k < FIRST_WORKER ? k : 0);
+                        keys[k].worker = k < FIRST_WORKER ? 0 : (uint32_t)(k - FIRST_WORKER + 1);
+                }
         return &keys[i];
 }
 
@@ -287,37 +289,83 @@ void script_say(struct script *w, int64_t at_ms, uint64_t epoch, enum hr_type re
         script_feed(w, at_ms, (struct succession_input){ .event = ON_REQUEST, .epoch = epoch, .request = request });
 }
 
-void script_look(struct script *w, int64_t at_ms, uint64_t epoch, size_t n_keys)
+/* What it has not asked for cannot be harvested; what is in the mask is in its bootstrap. */
+void script_look_on(struct script *w, int64_t at_ms, uint64_t epoch, unsigned mask)
 {
         static char statics[SCRIPT_KEYS][HR_URL_BYTES];
-        struct look_key keys[SCRIPT_KEYS] = { 0 };
-        struct look look = { .keys = keys, .n = n_keys, .statics = (const char (*)[HR_URL_BYTES])statics, .n_statics = n_keys,
-                             .admin_answered = true };
+        struct look_key keys[SCRIPT_KEYS];
+        struct look look = { .keys = keys, .statics = (const char (*)[HR_URL_BYTES])statics, .admin_answered = true };
 
-        for (size_t i = 0; i < n_keys; i++) {
+        for (size_t i = 0; i < SCRIPT_KEYS; i++) {
                 uint32_t key = escrow_find(&w->s.escrow, script_key(i));
+                uint64_t held = key == NO_KEY ? 0 : w->s.escrow.keys[key].inode;
 
-                if (key == NO_KEY)
-                        abort();
-                keys[i] = (struct look_key){ .key = key, .inode = w->s.escrow.keys[key].inode };
-                if (!keys[i].inode)
-                        keys[i].inode = 5000 + i;
-                memcpy(statics[i], script_key(i)->url, HR_URL_BYTES);
+                if (mask & 1u << i)
+                        memcpy(statics[look.n_statics++], script_key(i)->url, HR_URL_BYTES);
+                if (key == NO_KEY || !escrow_asked_by(&w->s.escrow, key, epoch))
+                        continue;
+                keys[look.n++] = (struct look_key){ .key = key, .inode = !(mask & 1u << i) ? 0
+                                                                         : held ? held : 5000 + i };
         }
         script_feed(w, at_ms, (struct succession_input){ .event = ON_LOOK, .epoch = epoch, .look = &look });
 }
 
-void script_up(struct script *w, int64_t at_ms, uint64_t epoch, size_t n_keys)
+void script_look(struct script *w, int64_t at_ms, uint64_t epoch, size_t n_keys)
+{
+        script_look_on(w, at_ms, epoch, (1u << n_keys) - 1);
+}
+
+void script_up_on(struct script *w, int64_t at_ms, uint64_t epoch, unsigned mask)
 {
         bool quiet = w->quiet;
 
         script_run(w, at_ms);
         w->quiet = true;
-        for (size_t i = 0; i < n_keys; i++)
-                script_ask(w, at_ms, epoch, i);
+        for (size_t i = 0; i < SCRIPT_KEYS; i++)
+                if (mask & 1u << i)
+                        script_ask(w, at_ms, epoch, i);
         script_say(w, at_ms, epoch, HR_DRAIN_LISTENERS);
         w->quiet = quiet;
-        script_look(w, at_ms, epoch, n_keys);
+        script_look_on(w, at_ms, epoch, mask);
+}
+
+void script_up(struct script *w, int64_t at_ms, uint64_t epoch, size_t n_keys)
+{
+        script_up_on(w, at_ms, epoch, (1u << n_keys) - 1);
+}
+
+void script_upgrade(struct script *w, int64_t at_ms, uint64_t ticket, int64_t observe_ms)
+{
+        script_feed(w, at_ms, (struct succession_input){ .event = ON_UPGRADE, .ticket = ticket, .observe_ms = observe_ms });
+}
+
+void script_rollback(struct script *w, int64_t at_ms, uint64_t ticket, uint64_t epoch)
+{
+        script_feed(w, at_ms, (struct succession_input){ .event = ON_ROLLBACK, .ticket = ticket, .epoch = epoch, .observe_ms = -1 });
+}
+
+void script_preflight(struct script *w, int64_t at_ms, uint64_t epoch, const char *refusal)
+{
+        script_feed(w, at_ms, (struct succession_input){ .event = ON_PREFLIGHT, .epoch = epoch, .value = refusal != NULL, .text = refusal });
+}
+
+void script_left(struct script *w, int64_t at_ms, int64_t waiting)
+{
+        script_feed(w, at_ms, (struct succession_input){ .event = ON_LEFT, .value = waiting });
+}
+
+uint64_t script_candidate(struct script *w, int64_t at_ms, uint64_t ticket)
+{
+        bool quiet = w->quiet;
+        uint64_t epoch;
+
+        script_run(w, at_ms);
+        w->quiet = true;
+        script_upgrade(w, at_ms, ticket, -1);
+        epoch = w->s.upgrade.candidate;
+        script_preflight(w, at_ms, epoch, NULL);
+        w->quiet = quiet;
+        return epoch;
 }
 
 void script_stop(struct script *w, int64_t at_ms, int64_t times)

@@ -8,7 +8,7 @@
 
 #include "agent/succession.h"
 
-enum { SCRIPT_TEXT_BYTES = 64 * 1024, SCRIPT_KEYS = 4 };
+enum { SCRIPT_TEXT_BYTES = 64 * 1024, SCRIPT_KEYS = 8 };
 
 struct script {
         struct succession s;
@@ -59,5 +59,18 @@ void script_die(struct script *w, const struct resume_fact *facts, size_t n);
 /** script_expect() - compare the lines since the last call, print both where they differ. Return: do they agree? */
 bool script_expect(struct script *w, const char *want);
 
-/* The keys of the tests: tcp://127.0.0.1:808N, worker 0. */
+/** script_up_on() - as script_up(), on the keys of a mask */
+void script_up_on(struct script *w, int64_t at_ms, uint64_t epoch, unsigned mask);
+void script_look_on(struct script *w, int64_t at_ms, uint64_t epoch, unsigned mask);
+
+/* Upgrades. */
+void script_upgrade(struct script *w, int64_t at_ms, uint64_t ticket, int64_t observe_ms); /* -1: as configured */
+void script_rollback(struct script *w, int64_t at_ms, uint64_t ticket, uint64_t epoch);
+void script_preflight(struct script *w, int64_t at_ms, uint64_t epoch, const char *refusal); /* NULL: it may be launched */
+void script_left(struct script *w, int64_t at_ms, int64_t waiting);
+
+/** script_candidate() - an upgrade is asked for, passes the checks and is launched, quietly. Return: its epoch */
+uint64_t script_candidate(struct script *w, int64_t at_ms, uint64_t ticket);
+
+/* The keys of the tests: 0 to 3 are tcp://127.0.0.1:808N, worker 0; 4 to 7 are workers 1 to 4 of the first. */
 const struct hr_key *script_key(size_t i);

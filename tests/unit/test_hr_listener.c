@@ -125,6 +125,31 @@ ParameterizedTest(struct place *p, hr_listener, a_silenced_socket_refuses_whoeve
         (void)close(fd);
 }
 
+/* How many filter instructions a socket has. */
+static socklen_t filtered(int fd)
+{
+        socklen_t n = 0;
+
+        cr_assert_eq(getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &n), 0);
+        return n;
+}
+
+Test(hr_listener, a_hushed_socket_hears_again_once_it_is_revived)
+{
+        int fd = open_at("tcp://127.0.0.1:0", false), copy = dup(fd), client;
+
+        cr_assert_eq(filtered(fd), 0);
+        cr_assert_eq(hr_listener_hush(copy), 0);
+        cr_assert_gt(filtered(fd), 0);
+        cr_assert_eq(hr_listener_revive(fd), 0);
+        cr_assert_eq(filtered(fd), 0);
+        client = try_connect(fd);
+        cr_assert_geq(client, 0);
+        (void)close(client);
+        (void)close(copy);
+        (void)close(fd);
+}
+
 ParameterizedTestParameters(hr_listener, the_queue_is_as_long_as_what_nobody_has_accepted)
 {
         return places();

@@ -269,6 +269,50 @@ Test(rebuild, who_accepts_is_serving_and_never_on_trial)
         cr_assert(mono_is_never(s->outage) && mono_is_never(s->relaunch_at));
 }
 
+Test(rebuild, what_may_have_been_silenced_or_hushed_is_revived)
+{
+        static struct effects fx;
+        struct succession_limits l = script_limits();
+        const struct resume_fact facts[] = { { .epoch = 7, .job_known = true, .alive = true, .listens = true, .pid = 9, .base_id = 4 } };
+        struct succession *s = rebuilt(facts, 1);
+        bool revived = false;
+
+        succession_resume(s, &l, facts, 1, (struct mono){ 5000000000 }, &fx);
+        for (size_t i = 0; i < fx.n; i++)
+                revived = revived || (fx.list[i].kind == DO_REVIVE && fx.list[i].key == 0);
+        cr_assert(revived);
+}
+
+static const struct epoch *rebuilt_epoch(struct succession *s, uint64_t number)
+{
+        return succession_find(s, number);
+}
+
+Test(rebuild, of_several_that_listen_the_lowest_serves_and_those_above_it_drain)
+{
+        struct succession *s = rebuilt((const struct resume_fact[]){ { .epoch = 5, .alive = true, .pid = 1 }, /* listens no more */
+                                                                     { .epoch = 7, .alive = true, .listens = true, .pid = 2, .command = 3 },
+                                                                     { .epoch = 9, .alive = true, .listens = true, .pid = 3 },
+                                                                     { .epoch = 11, .alive = true, .initializing = true, .pid = 4 } }, 4);
+
+        cr_assert_eq(succession_serving(s)->number, 7);
+        cr_assert(rebuilt_epoch(s, 5)->state == EPOCH_DRAINING && rebuilt_epoch(s, 5)->ordered && !mono_is_never(rebuilt_epoch(s, 5)->deadline));
+        cr_assert(rebuilt_epoch(s, 9)->state == EPOCH_DRAINING && rebuilt_epoch(s, 9)->ordered);
+        cr_assert(rebuilt_epoch(s, 11)->state == EPOCH_STOPPING && !mono_is_never(rebuilt_epoch(s, 11)->deadline), "on trial without a trial");
+        cr_assert_eq(s->next_number, 12);
+        cr_assert_eq(s->upgrade.commands, 3, "a number of a command line is given once");
+}
+
+Test(rebuild, if_none_listens_the_one_that_starts_is_wanted_and_not_those_that_drain)
+{
+        struct succession *s = rebuilt((const struct resume_fact[]){ { .epoch = 5, .alive = true, .pid = 1 },
+                                                                     { .epoch = 6, .alive = true, .initializing = true, .pid = 2 } }, 2);
+
+        cr_assert_eq(s->wanted, 6);
+        cr_assert_eq(rebuilt_epoch(s, 5)->state, EPOCH_DRAINING);
+        cr_assert_eq(rebuilt_epoch(s, 6)->state, EPOCH_STARTING);
+}
+
 Test(rebuild, who_still_starts_is_waited_for_and_its_clients_not_for_ever)
 {
         struct succession *s = rebuilt((const struct resume_fact[]){ { .epoch = 7, .job_known = true, .alive = true, .initializing = true } }, 1);
