@@ -81,14 +81,6 @@ bool escrow_asked(struct escrow *e, uint64_t epoch, const struct hr_key *key, ui
         return c->passed;
 }
 
-bool escrow_may_pass(const struct escrow *e, const struct hr_key *key, uint32_t *ret_key)
-{
-        uint32_t i = escrow_find(e, key);
-
-        *ret_key = i;
-        return i != NO_KEY && e->keys[i].inode && !e->keys[i].leaving && !e->keys[i].by[CLAIM_WANTED].ambiguous;
-}
-
 static void close_key(struct escrow *e, uint32_t i, struct effects *out)
 {
         effects_add(out, (struct effect){ .kind = DO_CLOSE, .key = i });

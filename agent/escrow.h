@@ -112,13 +112,6 @@ struct escrow_gate {
 bool escrow_asked(struct escrow *e, uint64_t epoch, const struct hr_key *key, uint32_t *ret_key);
 
 /**
- * escrow_may_pass() - one asks that is neither wanted nor on trial: it drains, and the control plane gave it a listener yet
- *
- * As escrow_asked(), but it is not remembered: the sockets are another's by now. @ret_key: NO_KEY if it is not known.
- */
-bool escrow_may_pass(const struct escrow *e, const struct hr_key *key, uint32_t *ret_key);
-
-/**
  * escrow_asked_twice() - a generation that is starting asks: for the same key a second time?
  *
  * An Envoy that does not name network namespaces asks so for two listeners, and one of them must never get the other's

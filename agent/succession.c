@@ -484,16 +484,14 @@ static void answer_bystander(struct step *t, struct epoch *e)
 static void answer_pass(struct step *t, struct epoch *e, bool retold)
 {
         struct succession *s = t->s;
-        bool others = e->number != s->wanted && e->number != s->escrow.trial;
         bool again = retold && escrow_find(&s->escrow, t->in->key) == e->asked_key;
-        bool twice = mono_is_never(e->up) && !others && !again && escrow_asked_twice(&s->escrow, e->number, t->in->key, t->out);
+        bool twice = mono_is_never(e->up) && !again && escrow_asked_twice(&s->escrow, e->number, t->in->key, t->out);
         uint32_t key;
-        bool pass = others ? escrow_may_pass(&s->escrow, t->in->key, &key) : escrow_asked(&s->escrow, e->number, t->in->key, &key);
+        bool pass = escrow_asked(&s->escrow, e->number, t->in->key, &key) && !s->stop_drains && s->end == END_NOT;
 
-        pass = pass && !s->stop_drains && s->end == END_NOT;
         if (twice)
                 effects_add(t->out, (struct effect){ .kind = DO_REPORT, .epoch = e->number, .value = REPORT_AMBIGUOUS, .key = key });
-        if (key == NO_KEY && !others)
+        if (key == NO_KEY)
                 effects_report(t->out, e->number, REPORT_TOO_MANY_KEYS, KEYS_MAX);
         e->owed_key = pass ? key : NO_KEY;
         e->asked_key = key;

@@ -41,6 +41,7 @@ class Scene:
         self.load = hammer(*listeners, clients=clients, kept=2, timeout_ms=timeout_ms)
         self.slices = []  # (name, Counts, what is forgiven, the bodies that may be in it)
         self._open = ("before", False, {self.body})
+        self._also = set()
         self.upgrades = 0
 
     def __enter__(self):
@@ -71,6 +72,10 @@ class Scene:
         self.slices.append(name)
         self._note(counts)
         self._open = (name, crash, bodies or {self.body})
+
+    def allow(self, body):
+        """The next candidate may answer before it is taken back: it serves beside the old one for a while."""
+        self._also = {body}
 
     def flows(self):
         """Each client has had answers since begin()."""
@@ -138,13 +143,14 @@ class Scene:
 
     # ---- an upgrade that comes to nothing -------------------------------------------------------------------
 
-    def refused(self, what, *args, result="refused", says=(), during=None, timeout=90, at_once=False):
+    def refused(self, what, *args, result="refused", says=(), during=None, timeout=90, at_once=False, told=True):
         """`baton upgrade ARGS` fails and has cost nothing. during(client) plays what happens meanwhile. Returns the reason."""
         baton = self.baton
         before = self.settled(what)
         [(epoch, pid, _)] = before["epochs"]
         moment = baton.moment()
-        self.begin(what)
+        self.begin(what, bodies={self.body, *self._also})
+        self._also = set()
         if during:
             client = self.client(*args)
             try:
@@ -163,10 +169,11 @@ class Scene:
         last = baton.status()["last"]
         assert last["kind"] == "upgrade" and last["result"] == result, f"{what}: {last}"
         why = baton.cli("why", check=0).stdout
-        assert why.count("\n") == 1 and last["reason"] and last["reason"][:200] in why and result.replace("_", " ") in why, f"{what}: {why}"
+        assert why.count("\n") == 1, why
+        assert not told or last["reason"] and last["reason"][:200] in why and result.replace("_", " ") in why, f"{what}: {why}"
         for word in says:
             assert word in last["reason"], f"{what}: {word!r} is not in {last['reason']!r}"
-        assert len(baton.events(f"upgrade.{result.replace('_', '-')}")) == 1 + self._told(result, moment), what
+        assert not told or len(baton.events(f"upgrade.{result.replace('_', '-')}")) == 1 + self._told(result, moment), what
         self.flows()
         after = None
         try:
@@ -211,6 +218,17 @@ class Scene:
         self.flows()
         self.settled(f"{what}, the good one")
         self.begin(f"{what}, the good one alone")
+        self.flows()
+
+    def replaced(self, what, change, *args):
+        """As upgraded(), where the old one may cut what it had in flight, being at fault itself."""
+        old, self.upgrades = self.body, self.upgrades + 1
+        self.body = f"{self.listeners[0].body}-{self.upgrades}"
+        change()
+        self.begin(what, crash=True, bodies={old, self.body})
+        self.baton.cli("upgrade", *args, check=0, timeout=90)
+        self.settled(what)
+        self.begin(f"{what}, the new one alone")
         self.flows()
 
     def heals(self, what, *args, change=None):
