@@ -76,11 +76,9 @@ def test_a_stop_in_any_state_of_an_upgrade_is_graceful_and_told(baton, hammer, s
 @pytest.mark.parametrize("state", STATES)
 def test_the_serving_one_may_be_killed_in_any_state_of_an_upgrade(baton, hammer, state):
     with Transition(baton, hammer) as change:
-        client = change.begin(*change.hold(state))
+        client = change.begin(*change.hold(state, observe="4s"))
         change.reach(state)
         kill(baton.proxy_pid())
-        if state == "warming":  # what is relaunched does not wait for the end of the observation
-            baton.wait_event("epoch.exited", since=change.moment)
         change.hold_no_more()
         code, out, err = change.told(client)
         assert code == 0, f"{err}\n{baton.tail()}"
@@ -206,7 +204,7 @@ def test_the_agent_may_die_at_every_step_of_an_upgrade(new_baton, hammer, count,
 @pytest.mark.parametrize("state", ("checking", "half-started", "warming", "leaving", "draining"))
 def test_an_agent_that_is_stopped_for_two_seconds_goes_on(baton, hammer, state):
     with Transition(baton, hammer) as change:
-        client = change.begin(*("--observe", "3s") if state == "warming" else change.hold(state))
+        client = change.begin(*change.hold(state, observe="3s"))
         change.reach(state)
         agent = baton.agent_pid()
         kill(agent, signal.SIGSTOP)
@@ -237,7 +235,7 @@ def shape_that_serves(change):
 def test_an_agent_without_a_state_finds_its_way_from_any_state_of_an_upgrade(baton, hammer, state, how):
     """The state file is spoiled, or three agents die before they work: several generations live, and nothing tells which was meant."""
     with Transition(baton, hammer) as change:
-        client = change.begin(*("--observe", "2s") if state == "warming" else change.hold(state))
+        client = change.begin(*change.hold(state, observe="3s"))
         change.reach(state)
         moment, agent = baton.moment(), baton.agent_pid()
         if how == "fresh":
@@ -339,3 +337,39 @@ def test_fifty_hangups_are_few_upgrades(baton, hammer):
     change.judge("50 hangups", upgrades=n, serving=status["epochs"][-1]["epoch"])
     assert 1 <= n < 25, n
     assert not baton.events("upgrade.refused") and not baton.events("upgrade.rolled-back")
+
+
+def test_sigusr1_reaches_the_one_under_observation_and_the_one_that_drains(baton, hammer):
+    """Both have a log of connections of their own; each is renamed, and must be there anew."""
+    logs = {name: baton.dir / f"{name}.log" for name in ("wide", "narrow")}
+
+    def reopened(what):
+        for path in logs.values():
+            wait_until(lambda: written(path), f"{what}: {path.name}")
+            path.rename(path.with_suffix(".old"))
+        baton.process.send_signal(signal.SIGUSR1)
+        return what
+
+    def written(path):
+        each_is_served(change.main, 8)
+        return path.exists() and path.stat().st_size > 0
+
+    with Transition(baton, hammer, logs=logs) as change:
+        client = change.begin(*change.hold("warming"))
+        change.reach("warming")
+        reopened("warming")
+        for path in logs.values():
+            wait_until(lambda: written(path), f"{path.name} is there anew, beside one under observation")
+        baton.cli("rollback", check=0)
+        assert change.told(client)[0] == 5
+        change.rest("taken back")
+        client = change.begin(*change.hold("draining"))
+        change.reach("draining")
+        assert change.told(client)[0] == 0
+        reopened("draining")
+        assert change.slow[-1].receive() == change.wide.listeners[0].body
+        change.slow[-1].close()  # this is what the draining one writes
+        for path in logs.values():
+            wait_until(lambda: written(path), f"{path.name} is there anew, beside one that drains")
+        change.rest("drained")
+    change.judge("SIGUSR1 beside others")

@@ -14,9 +14,9 @@ import signal
 import subprocess
 import threading
 
-from .config import Config, Listener
-from .crash import ask_status, kill, tell, wait_status
-from .client import Client
+from .client import Client, ask
+from .config import TYPE, Config, Listener
+from .crash import ask_status, kill, proxies, tell, wait_status
 from .instance import wait_until
 from .sockets import each_is_served, holders
 from .wrapper import Wrapper
@@ -58,10 +58,13 @@ class Shape:
 
 
 class Transition:
-    def __init__(self, baton, hammer, workers=(4, 2), options=(), env=None, clusters=0, **load):
+    def __init__(self, baton, hammer, workers=(4, 2), options=(), env=None, clusters=0, logs=None, **load):
         self.baton, self.dir, self.clusters = baton, baton.dir, clusters
         main, old, new = Listener("main"), Listener("old"), Listener("new")
         self.wide, self.narrow = Shape("wide", workers[0], main, old), Shape("narrow", workers[1], main, new)
+        for shape in (self.wide, self.narrow) if logs else ():
+            shape.listeners[0].extra = {"access_log": [{"name": "file", "typed_config": {
+                "@type": TYPE + "access_loggers.file.v3.FileAccessLog", "path": str(logs[shape.name])}}]}
         self.now, self.other = self.wide, self.narrow
         self.wrapper = Wrapper(baton.dir)
         self.clients, self.slow = [], []
@@ -100,7 +103,7 @@ class Transition:
 
     @staticmethod
     def _args(shape):
-        return ("--concurrency", str(shape.workers), "--log-level", "warning")
+        return ("--concurrency", str(shape.workers), "--log-level", "warning", "--file-flush-interval-msec", "50")
 
     def write(self, shape):
         Config(shape.listeners, clusters=self.clusters).write(self.baton.config_path)
@@ -133,8 +136,8 @@ class Transition:
 
     # ---- held in a state ------------------------------------------------------------------------------------
 
-    def hold(self, state):
-        """Before begin(): the upgrade will stay there until hold_no_more()."""
+    def hold(self, state, observe="60s"):
+        """Before begin(): the upgrade will stay there until hold_no_more(), or as long as it is observed. Returns arguments for it."""
         go, here = self.dir / "go", self.dir / "here"
         for path in (go, here):
             path.unlink(missing_ok=True)
@@ -146,7 +149,7 @@ class Transition:
         if state == "draining":  # a request that is long under way
             self.slow.append(Client(self.main))
             self.slow[-1].send(delay_ms=4000)
-        return ("--observe", "60s") if state == "warming" else ()
+        return ("--observe", observe) if state == "warming" else ()
 
     def reach(self, state):
         """Waits until it is there. Returns the epoch of the candidate, or None as long as none was launched."""
@@ -178,9 +181,13 @@ class Transition:
     # ---- what is so afterwards ------------------------------------------------------------------------------
 
     def alone(self, what):
-        """One generation lives, and it serves. Returns the status."""
-        return wait_status(self.baton, lambda s: s["state"] == "serving" and len(s["epochs"]) == 1
-                           and s["epochs"][0]["state"] == "serving", f"{what}: one that serves", 60)
+        """One generation lives, and it serves: the status says so, and so does the kernel. Returns the status."""
+        def probe(status):
+            epochs = status["epochs"]
+            return (status["state"] == "serving" and [e["state"] for e in epochs] == ["serving"]
+                    and proxies(self.baton.process.pid) == [epochs[0]["pid"]])
+
+        return wait_status(self.baton, probe, f"{what}: one that serves", 60)
 
     def rest(self, what=""):
         """One serves, of the shape that was told; it accepts from every socket of its ports; every connection is answered by it."""
@@ -207,10 +214,8 @@ class Transition:
     def spread(self, what=""):
         """Every worker of the serving one gets connections: none of its sockets is left out."""
         admin = self.baton.run_dir / f"e{self.baton.epoch()}" / "admin"
-        from .client import ask
-
         def counts():
-            text = ask(admin, "/stats?filter=^listener.*main.*worker_.*downstream_cx_total$|^listener.*worker_.*downstream_cx_total$")[1]
+            text = ask(admin, "/stats?filter=^listener.*worker_.*downstream_cx_total$")[1]
             return {line.partition(":")[0]: int(line.rpartition(":")[2]) for line in text.splitlines()
                     if f"{self.main.port}" in line}
 
