@@ -76,7 +76,7 @@ static const struct option_key keys[] = {
         { "token-refill", "D", K_DURATION, AT(token_refill_ms), 1, DAY_MS, 60000, NULL, false, "serving time that earns a token back" },
         { "on-exhausted", "exit|wait", K_CHOICE, AT(on_exhausted), 0, 0, ON_EXHAUSTED_EXIT, exhausteds, false, "what to do without tokens" },
         { "on-clean-exit", "stop|restart", K_CHOICE, AT(on_clean_exit), 0, 0, ON_CLEAN_EXIT_STOP, clean_exits, false, "what exit 0 of the proxy means" },
-        { "ready-timeout", "D", K_DURATION, AT(ready_timeout_ms), 1, DAY_MS, 60000, NULL, false, "a start that takes longer is reported" },
+        { "ready-timeout", "D", K_DURATION, AT(ready_timeout_ms), 1, DAY_MS, 60000, NULL, false, "a start that takes longer is reported, an upgrade rolled back" },
         { "drain-time", "D", K_DURATION, AT(drain_time_ms), 0, DAY_MS, 45000, NULL, false, "how long an old generation may finish requests" },
         { "stop-delay", "D", K_DURATION, AT(stop_delay_ms), 0, 3600000, 0, NULL, false, "go on accepting so long after a stop was asked for" },
         { "stop-timeout", "D", K_DURATION, AT(stop_timeout_ms), 0, DAY_MS, 25000, NULL, false, "the whole stop" },
