@@ -278,7 +278,7 @@ static void steer(struct agent *a, const struct effect *fx)
                   F_STR("reason", r == FOREIGN   ? "sockets of others are bound to the same address"
                                   : r == -EINVAL ? "the listener does not share its port"
                                                  : strerror(-r)),
-                  F_STR("then", "connections that begin while workers leave may be reset"));
+                  F_STR("then", "connections that begin while sockets of it come or leave may be reset"));
 }
 
 static void count_leaving(struct agent *a)

@@ -160,7 +160,7 @@ enum control_ticket orders_ticket(void *userdata, uint64_t id, struct json_write
 void orders_upgrade(struct agent *a); /* SIGHUP: as if somebody had asked who does not wait for the answer */
 
 /* status.c */
-void status_write(void *userdata, struct json_writer *w);
+void status_write(void *userdata, bool own, struct json_writer *w);
 bool status_sampling(void *userdata, bool start);
 bool status_ready(void *userdata, char *reason, size_t n);
 bool status_live(void *userdata, char *reason, size_t n);

@@ -347,7 +347,7 @@ bool status_sampling(void *userdata, bool start)
         return under_way;
 }
 
-void status_write(void *userdata, struct json_writer *w)
+void status_write(void *userdata, bool own, struct json_writer *w)
 {
         struct agent *a = userdata;
         const char *reason;
@@ -366,7 +366,8 @@ void status_write(void *userdata, struct json_writer *w)
                 json_string_value(w, "binary");
         json_end_array(w);
         json_key(w, "run_dir"), json_string_value(w, a->run_dir);
-        write_command(a, w);
+        if (own) /* words of a command line may be nobody else's business */
+                write_command(a, w);
         write_people(a, w);
         write_epochs(a, w);
         write_listeners(a, w);
