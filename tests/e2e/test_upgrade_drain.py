@@ -132,6 +132,18 @@ def test_a_busy_kept_connection_is_asked_to_leave_and_an_idle_one_is_closed_with
     assert ended(baton, 0) == "drained"
 
 
+def test_kept_connections_that_ask_now_and_then_are_asked_to_leave_before_they_are_closed(baton, hammer, each_envoy):
+    """Mostly nothing is in flight; but a connection that is closed between two requests is one that the next may meet closed."""
+    listener = Listener(body="hello")
+    baton.run(each_envoy, listeners=[listener], options=LONG)
+    with hammer(listener, clients=12, kept=12, pace_ms=200) as load:
+        for _ in range(3):
+            upgrade(baton)
+            wait_alone(baton)
+    clean(load)
+    assert load.idle_closed == 0, load
+
+
 def test_a_drain_that_takes_too_long_is_cut_with_an_event_and_only_that_one(baton, echo):
     config = http_and_tcp(echo)
     _, raw = config.listeners

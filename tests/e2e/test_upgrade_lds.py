@@ -27,6 +27,15 @@ class Plane:
         return self.source.set([x.to_dict() for x in listeners])
 
 
+def impatient(ads):
+    """Envoy waits for its listeners for a second only: then it says that it is up, and has none."""
+    config = Config([], ads_port=ads.port)
+    resources = config.to_dict()["dynamic_resources"]
+    resources["lds_config"]["initial_fetch_timeout"] = "1s"
+    config.extra = {"dynamic_resources": resources}
+    return config
+
+
 def held(baton):
     return {x["address"]: x["held"] for x in baton.status()["listeners"] if x["held"]}
 
@@ -110,7 +119,7 @@ def test_a_listener_that_comes_while_the_new_one_is_observed_serves_after_the_co
 def test_a_slow_control_plane_delays_the_commit_and_costs_nothing(baton, hammer, ads):
     a = Listener("a", body="a")
     ads.set([a.to_dict()])
-    baton.run(envoy(NEWEST), Config([], ads_port=ads.port))
+    baton.run(envoy(NEWEST), impatient(ads))
     wait_held(baton, a)
     ads.delay_s = 4.0
     with hammer(a, clients=8, kept=2) as load:
@@ -127,7 +136,7 @@ def test_a_slow_control_plane_delays_the_commit_and_costs_nothing(baton, hammer,
 def test_a_control_plane_that_is_down_keeps_the_new_one_from_serving_and_the_old_one_serves_on(baton, hammer, ads):
     a = Listener("a", body="a")
     ads.set([a.to_dict()])
-    baton.run(envoy(NEWEST), Config([], ads_port=ads.port), options=("--ready-timeout", "6s"))
+    baton.run(envoy(NEWEST), impatient(ads), options=("--ready-timeout", "6s"))
     wait_held(baton, a)
     ads.down()
     with hammer(a, clients=8, kept=2) as load:

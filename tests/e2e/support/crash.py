@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 
-from .instance import WAIT_S, memory_kib, open_descriptors, segments, wait_until
+from .instance import WAIT_S, build_dir, memory_kib, open_descriptors, segments, wait_until
 
 # A generation that has served for a second is replaced at once, and tokens are no matter.
 MANY = ("--retry-tokens", "1000", "--stable", "1s")
@@ -110,6 +110,16 @@ def footprint(baton):
         "files": sum(1 for p in baton.run_dir.iterdir()),
         "segments": len(own_segments(baton)),
     }
+
+
+def without_sanitizer():
+    """Programs whose memory can be judged: a sanitizer's own bookkeeping grows for ever. None if they are not built, or
+    older than those that are tested."""
+    other = build_dir().parent.parent / "clang" / "bin"
+    try:
+        return other if (other / "baton-agent").stat().st_mtime >= (build_dir() / "baton-agent").stat().st_mtime else None
+    except OSError:
+        return None
 
 
 def own_segments(baton):

@@ -59,6 +59,9 @@ class Hammer:
             raise AttributeError(name)
         return getattr(total, name)
 
+    def __repr__(self):
+        return f"Hammer({self.total})"
+
     def __enter__(self):
         self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self._cwd)
         if self._wait_flow:
