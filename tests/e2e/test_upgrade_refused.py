@@ -13,7 +13,7 @@ import pytest
 from control_plane import FileLds
 from support.config import Config, Listener, free_port
 from support.crash import wait_status
-from support.envoys import NEWEST, OLDEST, envoy
+from support.envoys import NEWEST, OLDEST, envoy, for_everybody
 from support.instance import build_dir, wait_until
 from support.scene import LIVE, Scene
 from support.wrapper import Wrapper
@@ -437,3 +437,25 @@ def test_an_upgrade_while_too_many_generations_drain_is_refused(baton, hammer, l
         baton.cli("upgrade", *examples.command("new"), check=0, timeout=90)
         wait_until(lambda: "new" in load.mark("new").bodies, "answers of the new one")
     assert load.failed == 0, load
+
+
+AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all")
+
+
+@pytest.mark.root
+def test_what_the_user_of_baton_may_not_do_is_refused(baton, hammer):
+    listener = old()
+    baton.build = for_everybody(build_dir())
+    os.chown(baton.dir, 65534, 65534)
+    baton.run(for_everybody(envoy(NEWEST)), listeners=[listener], options=LIVE, prefix=AS_NOBODY)
+    with Scene(baton, hammer, listener) as scene:
+        with open("/proc/sys/net/ipv4/ip_unprivileged_port_start") as f:
+            if int(f.read()) > 1:
+                add_listener(baton, Listener("low", port=1))
+                scene.refused("a low port", says=["tcp://127.0.0.1:1 ", "Permission denied"])
+                scene.heals("a low port")
+            else:
+                print("this kernel lets everybody bind low ports: not tried")
+        baton.config_path.chmod(0)
+        scene.refused("an unreadable config", says=[str(baton.config_path), "Permission denied"])
+        scene.heals("an unreadable config")
