@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { KEPT_FREE = 3 };
 enum { HUSH_MS = 100, STEER_MS = 1000, QUEUES_MS = 5000, AGAIN_MS = 100, CLOSE_MS = 1000 };
 
 static struct epoch *candidate(struct succession *s)
@@ -184,10 +185,20 @@ void step_rollback_asked(struct step *t)
 
 /* ---- prepared, checked, launched -------------------------------------------------------------------- */
 
+/* A crash must find room for its relaunch and the kit after it, however many generations drain: the last places are not for us. */
+static bool is_room(const struct succession *s)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                n += s->epochs[i].state == EPOCH_NONE;
+        return n > KEPT_FREE;
+}
+
 static void prepare(struct step *t, uint64_t copy_of)
 {
         struct succession *s = t->s;
-        struct epoch *e = step_new_kit(t, copy_of, s->upgrade.now.command);
+        struct epoch *e = is_room(s) ? step_new_kit(t, copy_of, s->upgrade.now.command) : NULL;
 
         s->upgrade.state = UPGRADE_PREPARING;
         if (!e) {
