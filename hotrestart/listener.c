@@ -111,10 +111,12 @@ int hr_listener_hush(int fd)
 
 int hr_listener_revive(int fd)
 {
-        int type, r = int_option(fd, SOL_SOCKET, SO_TYPE, &type);
+        int none = 0, type, r = int_option(fd, SOL_SOCKET, SO_TYPE, &type);
 
         if (r < 0 || type != SOCK_STREAM)
                 return r;
+        if (setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &none, sizeof(none)) < 0 && errno != ENOENT)
+                return -errno;
         return listen(fd, INT_MAX) < 0 ? -errno : 0; /* the kernel cuts it to somaxconn */
 }
 

@@ -125,6 +125,26 @@ ParameterizedTest(struct place *p, hr_listener, a_silenced_socket_refuses_whoeve
         (void)close(fd);
 }
 
+Test(hr_listener, a_hushed_socket_lets_no_connection_begin_and_a_revived_one_does_again)
+{
+        int fd = open_at("tcp://127.0.0.1:0", true), client = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        struct sockaddr_in addr;
+        socklen_t len = sizeof(addr);
+
+        cr_assert(getsockname(fd, (struct sockaddr *)&addr, &len) == 0 && client >= 0);
+        cr_assert_eq(hr_listener_hush(fd), 0);
+        cr_assert(connect(client, (struct sockaddr *)&addr, len) < 0 && errno == EINPROGRESS, "on loopback an answer is there at once");
+        cr_assert_eq(queue(fd), 0);
+        cr_assert_eq(hr_listener_revive(fd), 0);
+        cr_assert_eq(hr_listener_revive(fd), 0, "twice is once");
+        (void)close(client);
+        client = try_connect(fd);
+        cr_assert_geq(client, 0);
+        accept_one(fd);
+        (void)close(client);
+        (void)close(fd);
+}
+
 ParameterizedTestParameters(hr_listener, the_queue_is_as_long_as_what_nobody_has_accepted)
 {
         return places();
