@@ -196,7 +196,10 @@ static uint64_t choose_wanted(const struct resume_fact *facts, size_t n)
         return listens != NO_EPOCH ? listens : starting != NO_EPOCH ? starting : up;
 }
 
-/* succession_resume() tells them: by the one road if they may have begun something. */
+/*
+ * succession_resume() tells them: by the one road if they may have begun something. Sockets that only they accepted from, or
+ * that they opened themselves, are still in the groups: until the youngest of them has ended these stay steered as they are.
+ */
 static void rebuild_others(struct succession *s, const struct succession_limits *l, struct mono now)
 {
         for (size_t i = 0; i < GENERATIONS_MAX; i++) {
@@ -209,6 +212,8 @@ static void rebuild_others(struct succession *s, const struct succession_limits 
                 e->ordered = true;
                 e->deadline = mono_after_ms(now, starting ? 0 : l->drain_ms);
                 e->kill_by = starting ? now : mono_after_ms(e->deadline, l->epoch.kill_ms);
+                if (s->steered_for == NO_EPOCH || e->number > s->steered_for)
+                        s->steered_for = e->number;
         }
 }
 
@@ -234,8 +239,10 @@ void succession_rebuild(struct succession *s, const struct succession_limits *l,
         }
         for (uint32_t i = 0; i < s->escrow.n; i++)
                 s->escrow.keys[i].by[CLAIM_WANTED].epoch = s->wanted;
-        s->upgrade.runs = 1; /* groups may be steered, sockets silent: see escrow_repeat() */
-        s->silenced_once = true;
+        s->upgrade.runs = 1; /* groups may be steered: see escrow_repeat() */
+        if (s->steered_for != NO_EPOCH)
+                escrow_steered_unknown(&s->escrow);
+        s->silenced_once = true; /* or hushed: whoever accepts shall get connections again */
         s->kit_retry_at = now;
         if (wanted)
                 return;

@@ -376,13 +376,13 @@ int hr_listener_silence(int fd);
  * hr_listener_hush() - no new connection begins, whoever holds copies; those whose handshake is under way or done are kept
  *
  * The first packet of a handshake is dropped unanswered, so a client tries again a second later. To be called a moment
- * before hr_listener_silence(), which cuts what waits in the accept queue: the acceptor empties it in between. TCP only; there
- * is no way back. Return: 0; -errno
+ * before hr_listener_silence(), which cuts what waits in the accept queue: the acceptor empties it in between. TCP only.
+ * Return: 0; -errno
  */
 int hr_listener_hush(int fd);
 
 /**
- * hr_listener_revive() - listen() again, with the greatest backlog, and hear all that comes
+ * hr_listener_revive() - listen() again, with the greatest backlog, and let connections begin: it was silenced, or hushed
  * One that was bound to port 0 has lost its port by being silenced, and comes back on another. Return: 0; -errno
  */
 int hr_listener_revive(int fd);
