@@ -9,10 +9,11 @@ from support.config import Config, Listener, free_port, static_cluster
 from support.crash import tell
 from support.envoys import NEWEST, OLDEST, envoy
 from support.instance import wait_until
-from support.udp import Echo, Packets, lost, make_certificate, quic_listener, summary, udp_proxy_listener
+from support.udp import Echo, Packets, lost, make_certificate, quic_listener, summary, timeline, udp_proxy_listener
 
 BOTH = pytest.mark.parametrize("version", (OLDEST, NEWEST), ids=lambda v: f"envoy-{v}")
 SLOW_MS = 2500
+MARGIN_NS = 50 * 1000000  # a packet that was sent just before the SIGTERM is on its way when it comes
 
 
 @pytest.fixture
@@ -22,7 +23,8 @@ def echoes():
 
 
 def config_of(listener, *more, echoes=None):
-    clusters = [static_cluster(name, echo.port) for name, echo in (echoes or {}).items()]
+    many = {"circuit_breakers": {"thresholds": [{"max_connections": 1000000}]}}  # sessions: by default packets of the 1025th are dropped
+    clusters = [static_cluster(name, echo.port) | many for name, echo in (echoes or {}).items()]
     return Config([listener], extra={"static_resources": {"listeners": [listener.to_dict(), *more], "clusters": clusters}})
 
 
@@ -50,20 +52,33 @@ def upgrade_with_a_slow_request(baton, listener, config, during=lambda: None):
     return [m["mono_ns"] for m in moments]
 
 
-def judge(what, packets, ordered, committed, drained, gone):
-    """Nothing is lost but what the old one had read when it was ended: it shares its sockets with the new one, to the end."""
-    for kind in packets.kinds:
-        ended = packets.of(kind, drained, gone)
-        tell(f"{what}, {kind}", before=summary(packets.of(kind, 0, ordered)), trial=summary(packets.of(kind, ordered, committed)),
-             drain=summary(packets.of(kind, committed, drained)), end=summary(ended), after=summary(packets.of(kind, gone)))
-        assert packets.of(kind, committed, drained) and not lost(packets.of(kind, 0, drained)) and not lost(packets.of(kind, gone))
-        assert len(lost(ended)) <= max(3, len(ended) // 2)
-
-
 def go_on(packets, n=40):
     """Until so many more were answered: what follows is about a moment at which packets flow."""
     already = packets.answered()
     wait_until(lambda: packets.answered() >= already + n, "packets are answered", 60)
+
+
+def lost_before_ends(baton, version, packets):
+    """What was lost, but not between a SIGTERM and the end of who got it: an old one shares its sockets with the new one for as
+    long as it lives, and what it has read when it is ended is gone. Of that at most a few."""
+    ends = [(e["mono_ns"], baton.wait_event("epoch.exited", epoch=e["epoch"])["mono_ns"]) for e in baton.events("epoch.drained")]
+    assert ends
+    if version == OLDEST:  # it ends its sessions when it is told to drain, and with them the answers that are on their way
+        ends += [(e["mono_ns"], e["mono_ns"] + MARGIN_NS) for e in baton.events("epoch.draining")]
+    for begin, end in ends:
+        meanwhile = [p for p in packets if begin <= p.at_ns < end]
+        assert len(lost(meanwhile)) <= max(3, len(meanwhile) // 2), summary(meanwhile)
+    return [p for p in lost(packets) if not any(begin - MARGIN_NS <= p.at_ns < end for begin, end in ends)]
+
+
+def judge(what, baton, version, packets, ordered, committed, drained, gone):
+    print(timeline(packets.sent, baton.events()))
+    for kind in packets.kinds:
+        tell(f"{what}, {kind}", before=summary(packets.of(kind, 0, ordered)), trial=summary(packets.of(kind, ordered, committed)),
+             drain=summary(packets.of(kind, committed, drained)), end=summary(packets.of(kind, drained, gone)),
+             after=summary(packets.of(kind, gone)))
+        assert packets.of(kind, committed, drained)
+    assert not lost_before_ends(baton, version, packets.sent)
 
 
 @BOTH
@@ -76,7 +91,7 @@ def test_every_udp_packet_is_answered_until_the_old_one_is_ended(baton, version,
         moments = upgrade_with_a_slow_request(
             baton, listener, config_of(listener, udp_proxy_listener(port, "new"), echoes=echoes), lambda: go_on(packets))
         go_on(packets)
-    judge(f"raw UDP {version}", packets, ordered, *moments)
+    judge(f"raw UDP {version}", baton, version, packets, ordered, *moments)
     for kind in packets.kinds:
         assert {p.by for p in packets.of(kind, 0, ordered)} == {"old"} and {p.by for p in packets.of(kind, moments[-1])} == {"new"}
 
@@ -91,7 +106,7 @@ def test_every_first_packet_of_quic_is_answered_until_the_old_one_is_ended(baton
         moments = upgrade_with_a_slow_request(
             baton, listener, config_of(listener, quic_listener(port, certificate, "new")), lambda: go_on(packets))
         go_on(packets)
-    judge(f"QUIC {version}", packets, ordered, *moments)
+    judge(f"QUIC {version}", baton, version, packets, ordered, *moments)
 
 
 @BOTH
@@ -113,14 +128,15 @@ def test_packets_find_the_new_one_past_two_that_drain(baton, version, echoes):
             draining = [e["epoch"] for e in baton.status()["epochs"] if e["state"] == "draining"]
             assert len(draining) == 2
             go_on(packets)
-            drained = packets.moment()
             assert first.receive() and second.receive()
         for epoch in draining:
             assert baton.wait_event("epoch.exited", epoch=epoch, timeout=60)["reason"] == "exit:0"
         gone = packets.moment()
         go_on(packets)
-    tell(f"raw UDP {version}, two drain", all=summary(packets.sent), drain=summary(packets.of("new", committed, drained)))
-    assert {p.by for p in packets.of("new", committed, drained)} == {p.by for p in packets.of("new", gone)} == {"new"}
+    print(timeline(packets.sent, baton.events()))
+    tell(f"raw UDP {version}, two drain", all=summary(packets.sent), drain=summary(packets.of("new", committed, gone)))
+    assert {p.by for p in packets.of("new", committed)} - {None} == {p.by for p in packets.of("new", gone)} == {"new"}
+    assert not lost_before_ends(baton, version, packets.sent)
 
 
 @BOTH
@@ -138,9 +154,10 @@ def test_packets_find_the_new_one_when_the_agent_is_killed_in_the_drain(baton, v
         committed, drained, gone = upgrade_with_a_slow_request(
             baton, listener, config_of(listener, udp_proxy_listener(port, "new"), echoes=echoes), kill)
         go_on(packets)
+    print(timeline(packets.sent, baton.events()))
     tell(f"raw UDP {version}, agent killed", drain=summary(packets.of("new", committed, drained)), all=summary(packets.sent))
     assert {p.by for p in packets.of("new", gone)} == {"new"}
-    assert not lost(packets.of("new", 0, drained)), "what is forwarded meanwhile waits in a socket that the keeper holds"
+    assert not lost_before_ends(baton, version, packets.sent), "what is forwarded meanwhile waits in a socket that the keeper holds"
 
 
 @BOTH
@@ -173,6 +190,7 @@ def test_a_udp_listener_that_the_new_config_adds_is_kept_over_the_next_upgrade_a
         baton.wait_event("epoch.accepted", since=moment)
         accepted = packets.moment()
         go_on(packets)
+    print(timeline(packets.sent, baton.events()))
     tell(f"raw UDP {version}, added", all=summary(packets.sent), after_crash=summary(packets.of("new", accepted)))
     assert {p.by for p in packets.of("new", accepted)} == {"new"}
 

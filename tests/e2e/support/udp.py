@@ -111,9 +111,12 @@ class Packets:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._error = None
 
-    def _open(self):
+    def _open(self, n=None):
+        """With a number: from a loopback address of its own, which no other packet has: it belongs to no session that there was."""
         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         s.setblocking(False)
+        if n is not None:
+            s.bind((f"127.{1 + (n >> 16)}.{n >> 8 & 255}.{n & 255}", 0))
         s.connect(("127.0.0.1", self.port))
         return s
 
@@ -153,7 +156,7 @@ class Packets:
         if kind == "kept":
             s = self._kept
         else:
-            s = self._open()
+            s = self._open(packet.n)
             self._selector.register(s, selectors.EVENT_READ)
             self._open_sockets[s] = time.monotonic()
         packet.at_ns = time.monotonic_ns()
@@ -230,3 +233,14 @@ def summary(packets):
     for p in packets:
         by[p.by] = by.get(p.by, 0) + 1
     return f"{len(packets)}: " + ", ".join(f"{n} {'lost' if who is None else 'by ' + who}" for who, n in sorted(by.items(), key=str))
+
+
+def timeline(packets, events, step_ms=100):
+    """Per step of time: who answered, and what happened; for whoever looks for where packets went."""
+    lines, start = [], packets[0].at_ns
+    marks = [(e["mono_ns"], f"{e['event']} {e.get('epoch', '')}") for e in events if e["mono_ns"] >= start]
+    for at in range(start, packets[-1].at_ns + 1, step_ms * 1000000):
+        end = at + step_ms * 1000000
+        inside = [p for p in packets if at <= p.at_ns < end]
+        lines.append(f"{(at - start) // 1000000:7} ms {summary(inside):40} {'; '.join(text for t, text in marks if at <= t < end)}")
+    return "\n".join(lines)
