@@ -111,7 +111,7 @@ int hr_listener_hush(int fd)
 
 int hr_listener_revive(int fd)
 {
-        int none = 0, type, r = int_option(fd, SOL_SOCKET, SO_TYPE, &type);
+        int type, r = int_option(fd, SOL_SOCKET, SO_TYPE, &type);
 
         if (r < 0 || type != SOCK_STREAM)
                 return r;
