@@ -41,7 +41,8 @@ static void end_candidate(struct step *t, struct epoch *e)
         escrow_end_trial(&s->escrow);
         if (!epoch_alive(e)) {
                 e->state = EPOCH_GONE;
-                escrow_unsteer(&s->escrow, t->out);
+                if (s->steered_for == NO_EPOCH)
+                        escrow_unsteer(&s->escrow, t->out);
                 return;
         }
         s->steered_for = e->number;
@@ -290,6 +291,14 @@ static void dismiss(struct step *t, struct epoch *old)
                 step_feed(t, old, step_drain_order(t));
 }
 
+/* One that came to nothing and has not ended yet may listen on sockets of its own, and accept from none. */
+static bool steered_past_failed(struct succession *s)
+{
+        const struct epoch *e = s->steered_for == NO_EPOCH ? NULL : succession_find(s, s->steered_for);
+
+        return e && e->trial && epoch_alive(e);
+}
+
 static void commit(struct step *t, struct epoch *e)
 {
         struct succession *s = t->s;
@@ -304,8 +313,10 @@ static void commit(struct step *t, struct epoch *e)
         upgrade_decide(&s->upgrade, &how);
         step_feed(t, e, (struct epoch_input){ .event = ON_COMMIT_ORDER });
         escrow_commit(&s->escrow, e->number, t->in->look, t->out);
-        escrow_unsteer(&s->escrow, t->out);
-        s->steered_for = NO_EPOCH;
+        if (!steered_past_failed(s)) {
+                escrow_unsteer(&s->escrow, t->out);
+                s->steered_for = NO_EPOCH;
+        }
         remember(s, s->served);
         s->wanted = e->number;
         s->exhausted = false;
