@@ -249,6 +249,15 @@ static bool may_live_beside(struct world *w, uint64_t epoch, uint64_t other)
         return e && (e->state == EPOCH_DRAINING || e->state == EPOCH_STOPPING);
 }
 
+/* Changed content that is launched after a crash, and a candidate beside it: each opens what is new by itself. */
+static void note_two_starts(struct world *w)
+{
+        const struct epoch *wanted = succession_find(&w->s, w->s.wanted), *served = succession_find(&w->s, w->s.served);
+
+        if (w->s.upgrade.state >= UPGRADE_STARTING && wanted && wanted->state == EPOCH_STARTING && served && served->origin != wanted->origin)
+                w->early = w->s.upgrade.candidate;
+}
+
 static void launch(struct world *w, const struct effect *fx)
 {
         struct world_proxy *p = &w->p[fx->epoch];
@@ -262,6 +271,7 @@ static void launch(struct world *w, const struct effect *fx)
                         if (w->p[i].alive && !may_live_beside(w, fx->epoch, i))
                                 broken(w, "%" PRIu64 " is launched beside %zu", fx->epoch, i);
                 be_born(w, fx->epoch);
+                note_two_starts(w);
         }
         back(w, (struct succession_input){ .event = ON_PROCESS, .epoch = fx->epoch, .pid = (int)(1000 + fx->epoch) });
 }
@@ -369,6 +379,8 @@ static void perform(struct world *w, const struct effect *fx)
                 return;
         case DO_SILENCE:
                 w->silent[w->held[key_number(w, fx->key)] % WORLD_SOCKETS] = true;
+                if (w->s.upgrade.candidate != NO_EPOCH || w->s.steered_for != NO_EPOCH) /* what is revived stands behind what it opened */
+                        w->early = w->s.upgrade.candidate != NO_EPOCH ? w->s.upgrade.candidate : w->s.steered_for;
                 regroup(w);
                 return;
         case DO_HOLD:

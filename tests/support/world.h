@@ -63,7 +63,7 @@ struct world {
         size_t n_tickets;
         uint64_t preflight_wanted;     /* or NO_EPOCH */
         bool count_wanted;
-        uint64_t early;                /* a candidate from before anything served: it shares no sockets; or NO_EPOCH */
+        uint64_t early;                /* one on trial while another start opens the same, or revives it: no order is known; or NO_EPOCH */
         struct mono run_since;
         uint64_t run_id;
         unsigned commits, rolled_back, refused, steers, hushes;
