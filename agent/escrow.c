@@ -113,7 +113,6 @@ void escrow_not_held(struct escrow *e, uint32_t key)
 {
         e->keys[key].inode = 0;
         e->keys[key].silenced = false;
-        e->keys[key].shuffled = false;
         e->keys[key].leaving = false;
         e->keys[key].steer = 0;
 }
@@ -535,6 +534,7 @@ void escrow_leave_close(struct escrow *e, struct effects *out)
                                 highest = i;
                 if (highest == NO_KEY)
                         return;
+                silence_key(e, highest, out); /* whoever else still has it */
                 close_key(e, highest, out);
         }
 }

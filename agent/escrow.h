@@ -174,7 +174,7 @@ void escrow_commit(struct escrow *e, uint64_t epoch, const struct look *look, st
 enum { LEAVES_HUSHED = 1, LEAVES_STEERED = 2 };
 unsigned escrow_leave(struct escrow *e, struct effects *out); /* Return: what there is to wait for; 0: nothing leaves */
 void escrow_leave_refuse(struct escrow *e, struct effects *out); /* what was hushed is silenced and closed */
-void escrow_leave_close(struct escrow *e, struct effects *out);  /* all the rest */
+void escrow_leave_close(struct escrow *e, struct effects *out);  /* all the rest, whoever has it */
 bool escrow_any_leaving(const struct escrow *e);
 
 /** escrow_steered_unknown() - without a state: any group may be steered */

@@ -18,14 +18,23 @@
 #include "agent/log.h"
 #include "agent/reports.h"
 
-static void take_sockets(struct agent *a, struct inventory *inv)
+/* Stored as closed, and the agent that stored it died before it closed it. */
+static bool was_closed(const struct agent *a, const struct hr_key *key)
+{
+        uint32_t k = escrow_find(&a->s.escrow, key);
+
+        return k == NO_KEY || a->s.escrow.keys[k].inode == 0;
+}
+
+static void take_sockets(struct agent *a, struct inventory *inv, bool loaded)
 {
         for (size_t i = 0; i < inv->n_listen; i++) {
                 struct hr_key key;
                 uint64_t inode;
                 uint32_t k = NO_KEY;
 
-                if (key_of_name(inv->listens[i].name, &key) && hr_listener_inode(inv->listens[i].fd, &inode) == 0)
+                if (key_of_name(inv->listens[i].name, &key) && !(loaded && was_closed(a, &key)) &&
+                    hr_listener_inode(inv->listens[i].fd, &inode) == 0)
                         k = escrow_held_by_keeper(&a->s.escrow, &key, inode);
                 if (k == NO_KEY) { /* nobody accepts from what nobody knows */
                         const char *name = inv->listens[i].name;
@@ -74,7 +83,7 @@ static void rebuild(struct agent *a, struct inventory *inv)
         size_t n = 0;
 
         succession_init(&a->s, &a->limits);
-        take_sockets(a, inv);
+        take_sockets(a, inv, false);
 
         for (size_t i = 0; i < inv->n_jobs; i++) {
                 const struct wire_job *j = &inv->jobs[i].job;
@@ -106,7 +115,7 @@ static bool load(struct agent *a, struct inventory *inv)
         if (r == 0)
                 r = image_read(image, n, &a->s);
         if (r == 0) {
-                take_sockets(a, inv);
+                take_sockets(a, inv, true);
                 return true;
         }
         log_event(LOG_WARNING, "state.rebuilt", F_BOOL("fresh", fresh), F_INT("answer", r),

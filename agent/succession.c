@@ -481,6 +481,15 @@ static void answer_bystander(struct step *t, struct epoch *e)
         e->asked_key = NO_KEY;
 }
 
+/* Does another one have sockets that we do not hold, or is it about to open some? */
+static bool strangers_listen(const struct succession *s, const struct epoch *e)
+{
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (&s->epochs[i] != e && (s->epochs[i].state == EPOCH_STARTING || s->epochs[i].state == EPOCH_WARMING))
+                        return true;
+        return s->steered_for != NO_EPOCH;
+}
+
 static void answer_pass(struct step *t, struct epoch *e, bool retold)
 {
         struct succession *s = t->s;
@@ -495,8 +504,8 @@ static void answer_pass(struct step *t, struct epoch *e, bool retold)
                 effects_report(t->out, e->number, REPORT_TOO_MANY_KEYS, KEYS_MAX);
         e->owed_key = pass ? key : NO_KEY;
         e->asked_key = key;
-        if (key != NO_KEY && !s->escrow.keys[key].inode) /* it opens its own, behind those of one that has not ended yet */
-                s->escrow.keys[key].shuffled = s->steered_for != NO_EPOCH;
+        if (key != NO_KEY && !s->escrow.keys[key].inode) /* it opens its own */
+                s->escrow.keys[key].shuffled = strangers_listen(s, e);
         if (!pass && e->number == s->escrow.trial && key != NO_KEY && !s->escrow.keys[key].inode)
                 escrow_grow(&s->escrow, t->in->key, t->out);
         if (!pass || !s->escrow.keys[key].silenced)

@@ -237,8 +237,10 @@ void succession_rebuild(struct succession *s, const struct succession_limits *l,
                 s->served = wanted->number;
                 backoff_serving(&s->backoff, now);
         }
-        for (uint32_t i = 0; i < s->escrow.n; i++)
+        for (uint32_t i = 0; i < s->escrow.n; i++) {
                 s->escrow.keys[i].by[CLAIM_WANTED].epoch = s->wanted;
+                s->escrow.keys[i].shuffled = true; /* in which order they were opened is lost */
+        }
         s->upgrade.runs = 1; /* groups may be steered: see escrow_repeat() */
         if (s->steered_for != NO_EPOCH)
                 escrow_steered_unknown(&s->escrow);

@@ -42,7 +42,8 @@ static void end_candidate(struct step *t, struct epoch *e)
         escrow_end_trial(&s->escrow);
         if (!epoch_alive(e)) {
                 e->state = EPOCH_GONE;
-                escrow_unsteer(&s->escrow, t->out);
+                if (s->steered_for == NO_EPOCH)
+                        escrow_unsteer(&s->escrow, t->out);
                 return;
         }
         s->steered_for = e->number;
@@ -209,11 +210,22 @@ static void prepare(struct step *t, uint64_t copy_of)
         s->upgrade.candidate = e->number;
 }
 
+/*
+ * Before anything has served there are no sockets that both could share: each would open its own, and connections to those of
+ * the slower one would wait for it. So the first start has its time to accept.
+ */
+static bool first_start_goes_on(struct succession *s)
+{
+        const struct epoch *w = succession_find(s, s->wanted);
+
+        return s->served == NO_EPOCH && w && w->state == EPOCH_STARTING && (!w->pid || !mono_is_never(w->deadline));
+}
+
 void step_upgrade_begin(struct step *t)
 {
         struct succession *s = t->s;
 
-        if (ends(s) || s->wanted == NO_EPOCH || s->leave != LEAVE_NOT || !upgrade_begin(&s->upgrade))
+        if (ends(s) || s->wanted == NO_EPOCH || s->leave != LEAVE_NOT || first_start_goes_on(s) || !upgrade_begin(&s->upgrade))
                 return;
         prepare(t, s->upgrade.now.copy_of);
         if (s->upgrade.now.id)
@@ -275,10 +287,9 @@ static void remember(struct succession *s, uint64_t epoch)
 static void dismiss(struct step *t, struct epoch *old)
 {
         struct succession *s = t->s;
-        unsigned waits = escrow_leave(&s->escrow, t->out);
-        bool accepts = old && old->state == EPOCH_SERVING;
+        unsigned waits = old && old->state == EPOCH_SERVING ? escrow_leave(&s->escrow, t->out) : 0;
 
-        if (accepts && waits) {
+        if (waits) {
                 s->leave = LEAVE_WAITS;
                 s->leaver = s->steered_for = old->number;
                 s->leave_at = mono_after_ms(t->now, waits & LEAVES_STEERED ? STEER_MS : HUSH_MS);
@@ -286,13 +297,17 @@ static void dismiss(struct step *t, struct epoch *old)
                 step_feed(t, old, (struct epoch_input){ .event = ON_YIELD_ORDER });
                 return;
         }
-        if (waits) { /* nobody accepts from them any more */
-                escrow_leave_refuse(&s->escrow, t->out);
-                escrow_leave_close(&s->escrow, t->out);
-                escrow_unsteer(&s->escrow, t->out);
-        }
+        escrow_leave_close(&s->escrow, t->out); /* if there are any, nobody accepts from them any more */
         if (old && epoch_alive(old))
                 step_feed(t, old, step_drain_order(t));
+}
+
+/* One that came to nothing and has not ended yet may listen on sockets of its own, and accept from none. */
+static bool steered_past_failed(struct succession *s)
+{
+        const struct epoch *e = s->steered_for == NO_EPOCH ? NULL : succession_find(s, s->steered_for);
+
+        return e && e->trial && epoch_alive(e);
 }
 
 static void commit(struct step *t, struct epoch *e)
@@ -309,8 +324,10 @@ static void commit(struct step *t, struct epoch *e)
         upgrade_decide(&s->upgrade, &how);
         step_feed(t, e, (struct epoch_input){ .event = ON_COMMIT_ORDER });
         escrow_commit(&s->escrow, e->number, t->in->look, t->out);
-        escrow_unsteer(&s->escrow, t->out);
-        s->steered_for = NO_EPOCH;
+        if (!steered_past_failed(s)) {
+                escrow_unsteer(&s->escrow, t->out);
+                s->steered_for = NO_EPOCH;
+        }
         remember(s, s->served);
         s->wanted = e->number;
         s->exhausted = false;

@@ -32,35 +32,106 @@ static uint64_t fate(const struct world *w, uint64_t a, uint64_t b, uint64_t bel
         return prng_below(&p, below);
 }
 
+/* Three listeners for TCP and one for UDP; the last keys are further workers of the first. */
+static size_t url_of(size_t k)
+{
+        return k < WORLD_URLS ? k : 0;
+}
+
 static const struct hr_key *key_of(size_t i)
 {
         static struct hr_key keys[WORLD_KEYS];
 
         if (!keys[0].url[0])
-                for (size_t k = 0; k < WORLD_KEYS; k++)
-                        (void)snprintf(keys[k].url, sizeof(keys[k].url), "%s://127.0.0.1:808%zu", k == UDP_KEY ? "udp" : "tcp", k);
+                for (size_t k = 0; k < WORLD_KEYS; k++) {
+                        (void)snprintf(keys[k].url, sizeof(keys[k].url), "%s://127.0.0.1:808%zu", k == UDP_KEY ? "udp" : "tcp", url_of(k));
+                        keys[k].worker = k < WORLD_URLS ? 0 : (uint32_t)(k - WORLD_URLS + 1);
+                }
         return &keys[i];
 }
 
 static size_t key_number(const struct world *w, uint32_t index)
 {
-        return (size_t)(w->s.escrow.keys[index].key.url[strlen(w->s.escrow.keys[index].key.url) - 1] - '0');
+        for (size_t k = 0; k < WORLD_KEYS; k++)
+                if (hr_key_equal(key_of(k), &w->s.escrow.keys[index].key))
+                        return k;
+        abort();
 }
 
-static bool has_key(const struct world *w, size_t k)
+/* What a config says: how many workers, and whether there is the second listener. */
+static bool has_key(const struct world *w, uint64_t content, size_t k)
 {
-        return k != UDP_KEY || w->udp;
+        if (k == UDP_KEY)
+                return w->udp;
+        if (k == 1)
+                return fate(w, content, 31, 4) != 0;
+        return k < WORLD_URLS || k - WORLD_URLS + 1 < 1 + fate(w, content, 32, 4);
 }
 
 /* The control plane takes one listener away and brings it back, each 20 s. */
-static bool listener_exists(const struct world *w, size_t k)
+static bool listener_exists(const struct world *w, uint64_t content, size_t k)
 {
-        return has_key(w, k) && (k != LDS_KEY || !w->lds || w->steady || fate(w, 77, (uint64_t)(w->now.ns / 20000000000), 2) == 0);
+        return has_key(w, content, k) &&
+               (k != LDS_KEY || !w->lds || w->steady || fate(w, 77, (uint64_t)(w->now.ns / 20000000000), 2) == 0);
 }
 
 static bool accepts(const struct world_proxy *p)
 {
         return p->alive && p->up && !p->draining;
+}
+
+/* ---- the kernel's groups ----------------------------------------------------------------------------- */
+
+static bool is_open(const struct world *w, size_t url, uint32_t inode)
+{
+        if (w->silent[inode % WORLD_SOCKETS])
+                return false;
+        for (size_t k = 0; k < WORLD_KEYS; k++) {
+                if (url_of(k) != url)
+                        continue;
+                if (w->held[k] == inode)
+                        return true;
+                for (size_t i = 0; i <= w->last_kit; i++)
+                        if (w->p[i].alive && !w->p[i].draining && w->p[i].inode[k] == inode)
+                                return true;
+        }
+        return false;
+}
+
+static void join_group(struct world *w, size_t url, uint32_t inode)
+{
+        struct world_group *g = &w->groups[url];
+
+        for (size_t i = 0; i < g->n; i++)
+                if (g->member[i] == inode)
+                        return;
+        if (g->n == WORLD_GROUP)
+                abort();
+        g->member[g->n++] = inode;
+}
+
+/* Who listens joins at the end; the place of one that leaves is taken by the last. */
+static void regroup(struct world *w)
+{
+        for (size_t url = 0; url < WORLD_URLS; url++) {
+                struct world_group *g = &w->groups[url];
+
+                for (size_t i = 0; i < g->n;) {
+                        if (is_open(w, url, g->member[i]))
+                                i++;
+                        else
+                                g->member[i] = g->member[--g->n];
+                }
+                if (g->n == 0)
+                        g->steered = 0;
+        }
+        for (size_t k = 0; k < WORLD_KEYS; k++) {
+                if (w->held[k] && is_open(w, url_of(k), w->held[k]))
+                        join_group(w, url_of(k), w->held[k]);
+                for (size_t i = 0; i <= w->last_kit; i++)
+                        if (w->p[i].inode[k] && is_open(w, url_of(k), w->p[i].inode[k]))
+                                join_group(w, url_of(k), w->p[i].inode[k]);
+        }
 }
 
 /* ---- proxies ---------------------------------------------------------------------------------------- */
@@ -93,12 +164,13 @@ static void die(struct world *w, struct world_proxy *p)
         p->exited = true;
         p->exited_at = w->now;
         p->dies_at = p->acts_at = MONO_NEVER;
+        regroup(w);
 }
 
 static void listen_on_all(struct world *w, struct world_proxy *p)
 {
         for (size_t k = 0; k < WORLD_KEYS; k++) {
-                if (!listener_exists(w, k)) {
+                if (!listener_exists(w, p->content, k)) {
                         p->inode[k] = 0;
                         continue;
                 }
@@ -106,6 +178,7 @@ static void listen_on_all(struct world *w, struct world_proxy *p)
                         p->inode[k] = ++w->inodes;
                 w->silent[p->inode[k] % WORLD_SOCKETS] = false;
         }
+        regroup(w);
 }
 
 static void go_on(struct world *w, uint64_t epoch)
@@ -123,7 +196,7 @@ static void act(struct world *w, uint64_t epoch)
 {
         struct world_proxy *p = &w->p[epoch];
 
-        if (p->step >= 1 && p->step <= WORLD_KEYS && !listener_exists(w, p->step - 1)) {
+        if (p->step >= 1 && p->step <= WORLD_KEYS && !listener_exists(w, p->content, p->step - 1)) {
                 go_on(w, epoch);
                 return;
         }
@@ -158,8 +231,31 @@ static void make_kit(struct world *w, const struct effect *fx)
         w->last_kit = fx->epoch > w->last_kit ? fx->epoch : w->last_kit;
         p->kit_held = true;
         p->content = (uint64_t)fx->value == CONTENT_DISK ? w->disk : w->p[fx->value].content;
+        if (fx->epoch == w->s.upgrade.candidate && fate(w, p->content, 33, 8) == 0) {
+                back(w, (struct succession_input){ .event = ON_KIT_FAILED, .epoch = fx->epoch, .value = 1, .text = "it cannot be read" });
+                return;
+        }
         back(w, (struct succession_input){ .event = ON_KIT_READY, .epoch = fx->epoch, .base_id = 1 + fx->epoch,
                                            .value = escrow_holds_udp(&w->s.escrow) });
+}
+
+/* One is wanted, and one on trial beside it; all others are on their way out. */
+static bool may_live_beside(struct world *w, uint64_t epoch, uint64_t other)
+{
+        const struct epoch *e = succession_find(&w->s, other);
+
+        if (epoch == w->s.upgrade.candidate || other == w->s.upgrade.candidate)
+                return true;
+        return e && (e->state == EPOCH_DRAINING || e->state == EPOCH_STOPPING);
+}
+
+/* Changed content that is launched after a crash, and a candidate beside it: each opens what is new by itself. */
+static void note_two_starts(struct world *w)
+{
+        const struct epoch *wanted = succession_find(&w->s, w->s.wanted), *served = succession_find(&w->s, w->s.served);
+
+        if (w->s.upgrade.state >= UPGRADE_STARTING && wanted && wanted->state == EPOCH_STARTING && served && served->origin != wanted->origin)
+                w->early = w->s.upgrade.candidate;
 }
 
 static void launch(struct world *w, const struct effect *fx)
@@ -172,9 +268,10 @@ static void launch(struct world *w, const struct effect *fx)
         }
         if (!p->launched) {
                 for (size_t i = 0; i < WORLD_PROXIES; i++)
-                        if (w->p[i].alive)
+                        if (w->p[i].alive && !may_live_beside(w, fx->epoch, i))
                                 broken(w, "%" PRIu64 " is launched beside %zu", fx->epoch, i);
                 be_born(w, fx->epoch);
+                note_two_starts(w);
         }
         back(w, (struct succession_input){ .event = ON_PROCESS, .epoch = fx->epoch, .pid = (int)(1000 + fx->epoch) });
 }
@@ -191,8 +288,12 @@ static void reply(struct world *w, const struct effect *fx)
         }
         p->waits = false;
         w->replies++;
-        if (p->request == HR_PASS_LISTEN_SOCKET && fx->key != NO_KEY)
+        if (p->request == HR_PASS_LISTEN_SOCKET && fx->key != NO_KEY) {
                 p->inode[key_number(w, fx->key)] = w->held[key_number(w, fx->key)];
+        } else if (p->request == HR_PASS_LISTEN_SOCKET && p->step >= 1 && p->step <= WORLD_KEYS) {
+                p->inode[p->step - 1] = ++w->inodes; /* it listens from now on, and accepts when it is up */
+                regroup(w);
+        }
         go_on(w, fx->epoch);
 }
 
@@ -221,6 +322,22 @@ static void hold(struct world *w, const struct effect *fx)
         for (size_t i = 0; w->judged && i < w->judged->n; i++)
                 if (w->judged->keys[i].key == fx->key)
                         w->held[key_number(w, fx->key)] = (uint32_t)w->judged->keys[i].inode;
+        regroup(w);
+}
+
+/* The shell does not steer a group with members that nobody knows. */
+static void steer(struct world *w, const struct effect *fx)
+{
+        struct world_group *g = &w->groups[url_of(key_number(w, fx->key))];
+        size_t known = 0;
+
+        for (size_t i = 0; i < g->n; i++)
+                for (uint32_t k = 0; k < w->s.escrow.n; k++)
+                        known += w->s.escrow.keys[k].inode == g->member[i];
+        if (g->n > known)
+                return;
+        g->steered = (uint32_t)fx->value;
+        w->steers++;
 }
 
 static void perform(struct world *w, const struct effect *fx)
@@ -251,19 +368,27 @@ static void perform(struct world *w, const struct effect *fx)
                 return;
         case DO_REVIVE:
                 w->silent[w->held[key_number(w, fx->key)] % WORLD_SOCKETS] = false;
+                w->hushed[w->held[key_number(w, fx->key)] % WORLD_SOCKETS] = false;
+                regroup(w);
                 return;
-        case DO_HUSH: /* what is accepted is not in this model */
+        case DO_HUSH:
                 if (!w->held[key_number(w, fx->key)])
                         broken(w, "key %" PRIu64 " is hushed and not held", (uint64_t)fx->key);
+                w->hushed[w->held[key_number(w, fx->key)] % WORLD_SOCKETS] = true;
+                w->hushes++;
                 return;
         case DO_SILENCE:
                 w->silent[w->held[key_number(w, fx->key)] % WORLD_SOCKETS] = true;
+                if (w->s.upgrade.candidate != NO_EPOCH || w->s.steered_for != NO_EPOCH) /* what is revived stands behind what it opened */
+                        w->early = w->s.upgrade.candidate != NO_EPOCH ? w->s.upgrade.candidate : w->s.steered_for;
+                regroup(w);
                 return;
         case DO_HOLD:
                 hold(w, fx);
                 return;
         case DO_CLOSE:
                 w->held[key_number(w, fx->key)] = 0;
+                regroup(w);
                 return;
         case DO_LOOK:
                 p->look_wanted = true;
@@ -276,6 +401,7 @@ static void perform(struct world *w, const struct effect *fx)
                 return;
         case DO_DRAIN_LISTENERS:
                 p->draining = true;
+                regroup(w);
                 return;
         case DO_VALIDATE:
                 w->validate_wanted = fx->epoch;
@@ -289,13 +415,27 @@ static void perform(struct world *w, const struct effect *fx)
                 for (size_t i = 0; i <= w->last_kit; i++)
                         if (w->p[i].alive)
                                 broken(w, "the end leaves %zu alive", i);
+                for (size_t i = 0; i <= w->last_kit; i++)
+                        if (w->p[i].kit_held)
+                                broken(w, "the end leaves what belongs to %zu", i);
+                for (size_t k = 0; k < WORLD_KEYS; k++)
+                        if (w->held[k])
+                                broken(w, "the end leaves key %zu held", k);
                 w->ended = true;
                 w->status = (int)fx->value;
                 return;
         case DO_STEER:
+                steer(w, fx);
+                return;
         case DO_UNSTEER:
+                w->groups[url_of(key_number(w, fx->key))].steered = 0;
+                return;
         case DO_COUNT_LEAVING:
+                w->count_wanted = true;
+                return;
         case DO_PREFLIGHT:
+                w->preflight_wanted = fx->epoch;
+                return;
         case DO_FAIL_HEALTHCHECK:
         case DO_PASS_HEALTHCHECK:
         case DO_REPORT:
@@ -335,16 +475,32 @@ static void next_agent(struct world *w)
         w->queued = 0;
         w->judged = NULL;
         w->watching = 0;
-        w->validate_wanted = NO_EPOCH;
+        w->validate_wanted = w->preflight_wanted = NO_EPOCH;
+        w->count_wanted = false;
         for (size_t i = 0; i < WORLD_PROXIES; i++)
                 w->p[i].look_wanted = w->p[i].sample_wanted = w->p[i].watch_wanted = w->p[i].told = false;
         if (image_read(w->stored, w->stored_bytes, &w->s) != 0)
                 broken(w, "the stored image cannot be read");
-        for (uint32_t i = 0; i < w->s.escrow.n; i++)
-                w->s.escrow.keys[i].inode = 0;
-        for (size_t k = 0; k < WORLD_KEYS; k++)
+        for (size_t k = 0; k < WORLD_KEYS; k++) {
+                uint32_t key = escrow_find(&w->s.escrow, key_of(k));
+
+                if (w->held[k] && (key == NO_KEY || !w->s.escrow.keys[key].inode)) { /* as the shell does: closed once more */
+                        w->held[k] = 0;
+                        regroup(w);
+                }
                 if (w->held[k])
                         (void)escrow_held_by_keeper(&w->s.escrow, key_of(k), w->held[k]);
+                else if (key != NO_KEY)
+                        escrow_not_held(&w->s.escrow, key);
+        }
+        for (size_t i = 0; i <= w->last_kit; i++) { /* the shell sweeps away what the state does not know */
+                if (!w->p[i].kit_held || succession_find(&w->s, i))
+                        continue;
+                if (w->p[i].alive)
+                        broken(w, "%zu lives and nobody knows it", i);
+                w->p[i].kit_held = false;
+                w->p[i].acked = true;
+        }
         w->fx.n = 0;
         succession_resume(&w->s, &w->l, facts, facts_of(w, facts), w->now, &w->fx);
         store_and_perform(w);
@@ -415,7 +571,7 @@ static void look_at(struct world *w, uint64_t epoch)
         for (size_t k = 0; k < WORLD_KEYS; k++) {
                 uint32_t index = escrow_find(&w->s.escrow, key_of(k));
 
-                if (!(w->lds && k == LDS_KEY) && has_key(w, k))
+                if (!(w->lds && k == LDS_KEY) && has_key(w, p->content, k))
                         memcpy(statics[look.n_statics++], key_of(k)->url, HR_URL_BYTES);
                 if (index == NO_KEY || !escrow_asked_by(&w->s.escrow, index, epoch))
                         continue;
@@ -432,15 +588,17 @@ static void watch_listeners(struct world *w, uint64_t epoch)
 
         p->watch_wanted = false;
         if (accepts(p) && w->lds) {
-                changed = listener_exists(w, LDS_KEY) != (p->inode[LDS_KEY] != 0);
+                changed = listener_exists(w, p->content, LDS_KEY) != (p->inode[LDS_KEY] != 0);
                 if (changed && !p->inode[LDS_KEY] && !p->queued && !p->waits && p->step > WORLD_KEYS + 2) {
                         p->step = LDS_KEY + 1; /* its next step afterwards is past the end again */
                         p->inode[LDS_KEY] = ++w->inodes;
+                        regroup(w);
                         p->step = WORLD_KEYS + 3;
                         p->request = HR_PASS_LISTEN_SOCKET;
                         p->queued = p->waits = true;
                 } else if (changed && p->inode[LDS_KEY]) {
                         p->inode[LDS_KEY] = 0;
+                        regroup(w);
                 }
         }
         feed(w, (struct succession_input){ .event = ON_LISTENERS, .epoch = epoch, .value = changed });
@@ -509,13 +667,18 @@ static bool deliver_of(struct world *w, uint64_t i)
         return false;
 }
 
+static void change_content(struct world *w)
+{
+        w->disk++;
+        if (w->watching)
+                feed(w, (struct succession_input){ .event = ON_CONTENT });
+}
+
 static void cause(struct world *w, const struct world_cause *c)
 {
         switch (c->kind) {
         case CAUSE_CONTENT:
-                w->disk++;
-                if (w->watching)
-                        feed(w, (struct succession_input){ .event = ON_CONTENT });
+                change_content(w);
                 return;
         case CAUSE_CRASH:
                 for (size_t i = 0; i < WORLD_PROXIES; i++)
@@ -525,6 +688,29 @@ static void cause(struct world *w, const struct world_cause *c)
                                 die(w, &w->p[i]);
                         }
                 return;
+        case CAUSE_KILL: /* of the youngest that is there to serve or shall */
+                for (size_t i = WORLD_PROXIES; i-- > 0;) {
+                        struct world_proxy *p = &w->p[i];
+
+                        if (!p->alive || p->draining)
+                                continue;
+                        p->code = CODE_KILLED;
+                        p->status = SIGKILL;
+                        die(w, p);
+                        return;
+                }
+                return;
+        case CAUSE_UPGRADE:
+        case CAUSE_BURST:
+                w->n_tickets += w->steady ? 0 : c->kind == CAUSE_BURST ? 3 : 1;
+                change_content(w);
+                return;
+        case CAUSE_ROLLBACK:
+                if (w->steady)
+                        return;
+                w->tickets[w->n_tickets++] = (struct world_ticket){
+                        .rollback = true, .to = fate(w, w->n_tickets, 40, 3) ? NO_EPOCH : w->s.history[fate(w, w->n_tickets, 41, HISTORY_MAX)] };
+                return;
         case CAUSE_UNREADY:
         case CAUSE_READY:
                 feed(w, (struct succession_input){ .event = ON_UNREADY, .value = c->kind == CAUSE_UNREADY });
@@ -533,6 +719,39 @@ static void cause(struct world *w, const struct world_cause *c)
                 w->stops++;
                 return;
         }
+}
+
+/* Who asked asks on until he is told that his ticket is known: the agent that heard it may have died. */
+static bool ask(struct world *w)
+{
+        for (size_t i = 0; i < w->n_tickets; i++) {
+                const struct world_ticket *t = &w->tickets[i];
+
+                if (upgrade_ticket(&w->s.upgrade, i + 1, &(struct outcome){ 0 }) != TICKET_UNKNOWN)
+                        continue;
+                feed(w, (struct succession_input){ .event = t->rollback ? ON_ROLLBACK : ON_UPGRADE, .ticket = i + 1, .observe_ms = -1,
+                                                   .epoch = t->to });
+                return true;
+        }
+        return false;
+}
+
+static bool answer_agent(struct world *w)
+{
+        if (w->preflight_wanted != NO_EPOCH) {
+                uint64_t epoch = w->preflight_wanted;
+
+                w->preflight_wanted = NO_EPOCH;
+                feed(w, (struct succession_input){ .event = ON_PREFLIGHT, .epoch = epoch, .value = fate(w, w->p[epoch].content, 34, 6) == 0,
+                                                   .text = "it does not pass" });
+                return true;
+        }
+        if (w->count_wanted) {
+                w->count_wanted = false;
+                feed(w, (struct succession_input){ .event = ON_LEFT, .value = (int64_t)fate(w, 35, (uint64_t)w->now.ns, 3) });
+                return true;
+        }
+        return false;
 }
 
 static bool deliver(struct world *w)
@@ -552,6 +771,8 @@ static bool deliver(struct world *w)
                                                    .value = fate(w, w->p[epoch].content, 8, 3) == 0 });
                 return true;
         }
+        if (ask(w) || answer_agent(w))
+                return true;
         if (due(w, succession_next(&w->s))) {
                 feed(w, (struct succession_input){ .event = ON_CLOCK });
                 return true;
@@ -567,7 +788,7 @@ static bool deliver(struct world *w)
 
 static void check_socket(struct world *w, size_t k)
 {
-        int64_t bound = w->l.hold_ms + (w->lds ? 2 * w->l.watch_ms + 1000 : 0) + (w->lags ? 10000 : 0);
+        int64_t bound = w->l.hold_ms + 2000 + (w->lds ? 2 * w->l.watch_ms + 1000 : 0) + (w->lags ? 10000 : 0);
         bool taken = false;
 
         for (size_t i = 0; i <= w->last_kit; i++)
@@ -585,7 +806,7 @@ static void check_socket(struct world *w, size_t k)
 static void check_life(struct world *w)
 {
         const struct succession *s = &w->s;
-        bool asked = w->validate_wanted != NO_EPOCH, alive = false;
+        bool asked = w->validate_wanted != NO_EPOCH || w->preflight_wanted != NO_EPOCH, alive = false;
 
         for (size_t i = 0; i <= w->last_kit; i++) {
                 alive = alive || w->p[i].alive || (w->p[i].exited && !w->p[i].told);
@@ -597,11 +818,85 @@ static void check_life(struct world *w)
         for (size_t i = 0; i < GENERATIONS_MAX; i++) {
                 const struct epoch *e = &s->epochs[i];
 
-                if ((e->state == EPOCH_DRAINING || e->state == EPOCH_STOPPING) && mono_is_never(e->deadline))
+                if ((e->state == EPOCH_DRAINING || e->state == EPOCH_STOPPING) && mono_is_never(e->deadline) && e->number != s->leaver)
                         broken(w, "%" PRIu64 " ends without a deadline", e->number);
+                if (epoch_alive(e) && !mono_is_never(e->kill_by) && mono_before(mono_after_ms(e->kill_by, w->l.epoch.kill_ms), w->now))
+                        broken(w, "%" PRIu64 " has not ended by its deadline", e->number);
+                if (e->trial && epoch_alive(e) && e->state < EPOCH_DRAINING && e->number != s->upgrade.candidate)
+                        broken(w, "%" PRIu64 " is on trial and nobody judges it", e->number);
                 if (e->state == EPOCH_STARTING && !mono_is_never(e->up) && mono_is_never(e->next_look))
                         broken(w, "%" PRIu64 " is up and no look will come", e->number);
         }
+}
+
+static bool is_accepted_from(const struct world *w, size_t url, uint32_t inode)
+{
+        for (size_t i = 0; i <= w->last_kit; i++)
+                for (size_t k = 0; k < WORLD_KEYS; k++)
+                        if (url_of(k) == url && accepts(&w->p[i]) && w->p[i].inode[k] == inode)
+                                return true;
+        return false;
+}
+
+/* Where may the kernel send a new connection to a listener of what serves? To an acceptor, or it is not heard and comes again. */
+static void check_landing(struct world *w, size_t url)
+{
+        const struct epoch *serving = succession_serving(&w->s);
+        const struct world_group *g = &w->groups[url];
+        size_t places = g->steered && g->steered <= g->n ? g->steered : g->n;
+        bool serves = false;
+
+        for (size_t k = 0; serving && k < WORLD_KEYS; k++)
+                serves = serves || (url_of(k) == url && w->p[serving->number].inode[k] && accepts(&w->p[serving->number]));
+        if (w->early != NO_EPOCH && w->p[w->early].alive)
+                return;
+        for (size_t i = 0; serves && i < places; i++)
+                if (!w->hushed[g->member[i] % WORLD_SOCKETS] && !is_accepted_from(w, url, g->member[i]))
+                        broken(w, "listener %zu: place %zu of %zu (%u steered) gets connections and nobody accepts them", url, i, g->n, g->steered);
+}
+
+static void check_tickets(struct world *w)
+{
+        const struct upgrade *u = &w->s.upgrade;
+
+        if (u->runs > w->n_tickets)
+                broken(w, "more was done than was asked for");
+        for (size_t i = 0; i < w->n_tickets; i++) {
+                struct world_ticket *t = &w->tickets[i];
+                struct outcome how;
+                enum ticket_state state = upgrade_ticket(u, i + 1, &how);
+
+                if (state != TICKET_DONE || (t->told && how.run == 0)) {
+                        if (t->told)
+                                broken(w, "what ticket %zu was told is not known any more", i + 1);
+                        continue;
+                }
+                if (t->told && (t->how.result != how.result || t->how.to != how.to || strcmp(t->how.reason, how.reason) != 0))
+                        broken(w, "ticket %zu is told two stories", i + 1);
+                if (t->rollback && how.result == RESULT_COMMITTED && how.to == NO_EPOCH) /* it took back what came before anything served */
+                        continue;
+                if (how.result == RESULT_COMMITTED && !(how.to < WORLD_PROXIES && w->served[how.to]))
+                        broken(w, "ticket %zu: %" PRIu64 " is said to serve and never did", i + 1, how.to);
+                if (how.result != RESULT_COMMITTED && how.to != NO_EPOCH && w->served[how.to])
+                        broken(w, "ticket %zu: %" PRIu64 " served and is said to have failed: %s", i + 1, how.to, how.reason);
+                if (how.result != RESULT_COMMITTED && !how.reason[0])
+                        broken(w, "ticket %zu is not told why", i + 1);
+                if (!t->told && how.run) {
+                        w->commits += how.result == RESULT_COMMITTED;
+                        w->rolled_back += how.result == RESULT_ROLLED_BACK;
+                        w->refused += how.result == RESULT_REFUSED;
+                        t->told = true;
+                        t->how = how;
+                }
+        }
+        if (u->candidate != NO_EPOCH && w->s.served == NO_EPOCH)
+                w->early = u->candidate;
+        if (u->now.id != w->run_id) {
+                w->run_id = u->now.id;
+                w->run_since = w->now;
+        }
+        if (u->now.id && mono_before(mono_after_ms(w->run_since, 2 * w->l.epoch.ready_ms + 20000), w->now))
+                broken(w, "run %" PRIu64 " is stuck", u->now.id);
 }
 
 static void check(struct world *w, bool after_clock)
@@ -611,8 +906,11 @@ static void check(struct world *w, bool after_clock)
 
         if (w->failure[0] || w->ended)
                 return;
-        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+        for (size_t i = 0; i < GENERATIONS_MAX; i++) {
                 serving += s->epochs[i].state == EPOCH_SERVING;
+                if (s->epochs[i].state == EPOCH_SERVING)
+                        w->served[s->epochs[i].number] = true;
+        }
         if (serving > 1)
                 broken(w, "two serve");
         if (s->backoff.tokens < 0 || s->backoff.tokens > w->l.backoff.tokens)
@@ -623,6 +921,10 @@ static void check(struct world *w, bool after_clock)
                 broken(w, "the stop has not ended");
         for (size_t k = 0; k < WORLD_KEYS; k++)
                 check_socket(w, k);
+        for (size_t url = 0; url < WORLD_URLS; url++)
+                if (url != LDS_KEY && url != UDP_KEY)
+                        check_landing(w, url);
+        check_tickets(w);
         check_life(w);
 }
 
@@ -674,6 +976,8 @@ static void limits_of(struct world *w)
                 .stop_delay_ms = delays_ms[fate(w, 0, 23, 2)],
                 .stop_timeout_ms = fate(w, 0, 24, 4) ? 25000 : 3000,
                 .watch_ms = 1000,
+                .drain_ms = fate(w, 0, 29, 2) ? 45000 : 2000,
+                .observe_ms = fate(w, 0, 30, 2) ? 0 : 3000,
                 .wait_exhausted = fate(w, 0, 25, 3) == 0,
                 .restart_clean = fate(w, 0, 26, 2) == 0,
         };
@@ -689,7 +993,8 @@ struct world *world_new(uint64_t seed)
 
         memset(&w, 0, sizeof(w));
         w.seed = seed;
-        w.validate_wanted = NO_EPOCH;
+        w.early = NO_EPOCH;
+        w.validate_wanted = w.preflight_wanted = NO_EPOCH;
         for (size_t k = 0; k < WORLD_KEYS; k++)
                 w.alone[k] = MONO_NEVER;
         limits_of(&w);

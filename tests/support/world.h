@@ -10,7 +10,7 @@
 #include "agent/succession.h"
 #include "tests/support/prng.h"
 
-enum { WORLD_KEYS = 4, WORLD_PROXIES = 512, WORLD_SOCKETS = 4096, WORLD_CAUSES = 64 };
+enum { WORLD_KEYS = 7, WORLD_URLS = 4, WORLD_PROXIES = 512, WORLD_SOCKETS = 4096, WORLD_CAUSES = 64, WORLD_GROUP = 64 };
 
 struct world_proxy { /* and its kit and its record in the keeper's table */
         bool kit_held, launched, alive, up, draining, ignores_term;
@@ -27,7 +27,20 @@ struct world_proxy { /* and its kit and its record in the keeper's table */
 
 struct world_cause { /* what comes from outside */
         struct mono at;
-        enum { CAUSE_CONTENT, CAUSE_CRASH, CAUSE_UNREADY, CAUSE_READY, CAUSE_STOP } kind;
+        enum { CAUSE_CONTENT, CAUSE_CRASH, CAUSE_KILL, CAUSE_UNREADY, CAUSE_READY, CAUSE_UPGRADE, CAUSE_BURST, CAUSE_ROLLBACK, CAUSE_STOP } kind;
+};
+
+struct world_group { /* the sockets that listen on one address, in the kernel's order */
+        size_t n;
+        uint32_t member[WORLD_GROUP];
+        uint32_t steered; /* connections go to so many places, from the first on; 0: to all */
+        uint32_t broken;  /* 0, or who got connections and does not accept */
+};
+
+struct world_ticket { /* what somebody asked for, and what he was told */
+        uint64_t to;      /* of a rollback */
+        bool rollback, told;
+        struct outcome how;
 };
 
 struct world {
@@ -44,6 +57,17 @@ struct world {
         unsigned n_deaths;
         struct world_proxy p[WORLD_PROXIES];
         bool silent[WORLD_SOCKETS];    /* by inode */
+        bool hushed[WORLD_SOCKETS];
+        struct world_group groups[WORLD_URLS];
+        struct world_ticket tickets[WORLD_CAUSES * 4];
+        size_t n_tickets;
+        uint64_t preflight_wanted;     /* or NO_EPOCH */
+        bool count_wanted;
+        uint64_t early;                /* one on trial while another start opens the same, or revives it: no order is known; or NO_EPOCH */
+        struct mono run_since;
+        uint64_t run_id;
+        unsigned commits, rolled_back, refused, steers, hushes;
+        bool served[WORLD_PROXIES];    /* was the one that serves, at some moment */
         uint32_t inodes;
         uint32_t held[WORLD_KEYS];     /* by the keeper: inode or 0 */
         struct mono alone[WORLD_KEYS]; /* since when nobody accepts from it, or never */

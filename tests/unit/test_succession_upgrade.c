@@ -598,7 +598,7 @@ Test(leaving, workers_that_go_get_no_new_connection_for_a_second_and_are_closed_
         cr_assert(script_expect(w, "   1100 look             kit:3<-2 forget:1 (committed) steer:0->1\n"
                                    "   2100 clock            count-leaving\n"
                                    "   2101 left             fail-health:0 drain-listeners:0 sample:0 (draining)\n"
-                                   "   3101 clock            close:2 close:1 sample:0\n"
+                                   "   3101 clock            silence:2 close:2 silence:1 close:1 sample:0\n"
                                    "   3200 exit             (exited -2) unsteer:0 forget:0\n"));
 }
 
