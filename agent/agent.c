@@ -114,7 +114,7 @@ static void make_kit(struct agent *a, const struct effect *fx)
         struct kit_maker maker = agent_maker(a, fx->epoch);
         bool udp = escrow_holds_udp(&a->s.escrow);
         struct held_name binary = held_name(HELD_BINARY, fx->epoch);
-        char error[512];
+        char error[sizeof(a->kit_error)];
         struct proc *p;
         int r = kit_make(&maker, fx->epoch, (uint64_t)fx->value, udp, binary_fd >= 0 ? binary.text : "", &k, error, sizeof(error));
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The way back: before the commit, after it, to a chosen epoch; with the config and the very binary that served."""
 import os
-import shutil
 
 import pytest
 
