@@ -99,7 +99,7 @@ static int hold_kit(struct agent *a, uint64_t epoch, const struct kit *k, int bi
 /* What a candidate lacks is told by the report of its end. */
 static void kit_failed(struct agent *a, uint64_t epoch, int r, const char *error)
 {
-        (void)snprintf(a->kit_error, sizeof(a->kit_error), "%s", error);
+        (void)snprintf(a->kit_error, sizeof(a->kit_error), "%.*s", (int)sizeof(a->kit_error) - 1, error);
         if (a->s.upgrade.candidate != epoch) {
                 (void)snprintf(a->last_reason, sizeof(a->last_reason), "%s", error);
                 log_event(LOG_ERR, "kit.failed", F_UINT("epoch", epoch), F_STR("error", error));
