@@ -62,6 +62,8 @@ struct proc {
         int parent_fd, child_fd, udp_fd; /* -1: none */
         int binary_fd;        /* O_PATH: the executable as it was when its content was taken from disk; -1: none */
         ev_io parent_io, child_io, udp_io;
+        ev_timer udp_room;    /* runs while the one that serves has no room for a packet; then udp_io does not */
+        unsigned udp_waits;   /* how often it ran in a row */
         struct sockaddr_un replies_to; /* the child-role name of the proxy */
         struct sockaddr_un packets_to; /* where it takes UDP packets that its predecessors forward */
         struct hr_child child;

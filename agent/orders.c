@@ -125,7 +125,7 @@ enum control_ticket orders_ticket(void *userdata, uint64_t id, struct json_write
 
         if (self != CONTROL_TICKET_UNKNOWN)
                 return self; /* this one the keeper remembers, over an agent's state of another version */
-        state = upgrade_ticket(&a->s.upgrade, id, &o);
+        state = succession_ticket(&a->s, id, &o);
         if (state == TICKET_UNKNOWN)
                 return CONTROL_TICKET_UNKNOWN;
         if (w)

@@ -173,6 +173,11 @@ void succession_resume(struct succession *s, const struct succession_limits *l, 
 struct mono succession_next(const struct succession *s);
 
 struct epoch *succession_find(struct succession *s, uint64_t number);              /* or NULL */
+/**
+ * succession_ticket() - as upgrade_ticket(), but an upgrade is over for who asked for it only when nobody gets the old content
+ * any more: its predecessor was told to drain, and has answered since
+ */
+enum ticket_state succession_ticket(const struct succession *s, uint64_t ticket, struct outcome *ret);
 bool succession_needs_command(const struct succession *s, uint64_t command);       /* some epoch or request runs it */
 const struct epoch *succession_serving(const struct succession *s);                /* or NULL */
 const char *succession_state_name(const struct succession *s);                     /* for `baton status` */

@@ -190,9 +190,15 @@ int hr_relay(int fd, const struct sockaddr_un *peer)
         uint8_t buf[HR_DATAGRAM_BYTES];
         struct iovec iov = { buf, 0 };
         struct msghdr msg = { .msg_name = (void *)peer, .msg_namelen = sizeof(*peer), .msg_iov = &iov, .msg_iovlen = 1 };
-        int r = hr_receive(fd, 0, buf, sizeof(buf), &iov.iov_len, NULL, NULL);
+        int r = hr_receive(fd, MSG_PEEK, buf, sizeof(buf), &iov.iov_len, NULL, NULL);
 
-        if (r == HR_GARBAGE)
+        if (r == HR_GARBAGE) {
+                (void)hr_take(fd);
                 return 0;
-        return r == 0 ? send_message(fd, &msg) : r;
+        }
+        if (r == 0)
+                r = send_message(fd, &msg);
+        if (r != HR_NOTHING && r != HR_WOULD_BLOCK)
+                (void)hr_take(fd);
+        return r;
 }

@@ -237,8 +237,9 @@ int hr_send(int fd, const struct sockaddr_un *peer, const struct hr_message *m, 
  * @fd:    bound to the HR_ROLE_UDP_CHILD name that the draining one sends to
  * @peer:  the HR_ROLE_UDP_CHILD name of the Envoy that serves now
  *
- * Never blocks. Descriptors that come along are closed. A datagram that cannot be delivered is dropped, as the network would:
- * nothing is owed for it. Return: 0; HR_NOTHING: none is there; HR_WOULD_BLOCK, HR_NO_PEER: dropped; -errno.
+ * Never blocks. Descriptors that come along are closed. A datagram that nobody takes is dropped, as the network would: nothing
+ * is owed for it. Return: 0; HR_NOTHING: none is there; HR_WOULD_BLOCK: no room at @peer, it is left where it was: try again, or
+ * hr_take(); HR_NO_PEER: dropped; -errno: dropped.
  */
 int hr_relay(int fd, const struct sockaddr_un *peer);
 

@@ -287,3 +287,25 @@ Test(hr_fdpass, a_packet_is_passed_on_as_it_is_and_one_that_nobody_takes_is_drop
         cr_assert_eq(hr_relay(p.us, &p.envoy_name), HR_NOTHING, "it was not kept for later");
         hr_pair_close(&p);
 }
+
+Test(hr_fdpass, a_packet_for_which_there_is_no_room_stays_and_is_passed_on_later)
+{
+        struct hr_pair from = hr_pair_open(), to = hr_pair_open();
+        char got[64];
+        int n = 0;
+
+        while (sendto(to.envoy, "full", 4, MSG_DONTWAIT, (const struct sockaddr *)&to.our_name, sizeof(to.our_name)) == 4)
+                n++;
+        cr_assert_gt(n, 0);
+        cr_assert_eq(sendto(from.envoy, "kept", 4, 0, (const struct sockaddr *)&from.our_name, sizeof(from.our_name)), 4);
+        cr_assert_eq(hr_relay(from.us, &to.our_name), HR_WOULD_BLOCK);
+        cr_assert_eq(hr_relay(from.us, &to.our_name), HR_WOULD_BLOCK);
+        for (int i = 0; i < n; i++)
+                cr_assert_eq(recv(to.us, got, sizeof(got), MSG_DONTWAIT), 4);
+        cr_assert_eq(hr_relay(from.us, &to.our_name), 0);
+        cr_assert_eq(recv(to.us, got, sizeof(got), MSG_DONTWAIT), 4);
+        cr_assert_eq(memcmp(got, "kept", 4), 0);
+        cr_assert_eq(hr_relay(from.us, &to.our_name), HR_NOTHING);
+        hr_pair_close(&from);
+        hr_pair_close(&to);
+}
