@@ -270,7 +270,7 @@ def test_whoever_dies_while_workers_change_no_connection_waits_at_a_dead_socket(
     with Transition(baton, hammer, workers=workers, clients=2) as change:
         # Under observation: more workers have opened sockets of their own, that must get nothing once they are gone.
         for victim in ("nobody", "agent", "candidate", "serving"):
-            client = change.begin("--observe", "60s")
+            client = change.begin("--observe", "10s" if victim == "serving" else "60s")
             change.reach("warming")
             served_at_once(change, f"warming, {victim}", slow)
             if victim == "agent":
