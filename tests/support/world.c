@@ -829,11 +829,17 @@ static void check_life(struct world *w)
         }
 }
 
+/* A silence that was lost with an agent is not repeated: whoever has the socket is gone in a moment. */
+static bool is_as_good_as_dead(const struct world *w, const struct world_proxy *p)
+{
+        return w->n_deaths && p->alive && p->code == CODE_KILLED && p->status == SIGKILL && !mono_before(mono_after_ms(w->now, 1), p->dies_at);
+}
+
 static bool is_accepted_from(const struct world *w, size_t url, uint32_t inode)
 {
         for (size_t i = 0; i <= w->last_kit; i++)
                 for (size_t k = 0; k < WORLD_KEYS; k++)
-                        if (url_of(k) == url && accepts(&w->p[i]) && w->p[i].inode[k] == inode)
+                        if (url_of(k) == url && (accepts(&w->p[i]) || is_as_good_as_dead(w, &w->p[i])) && w->p[i].inode[k] == inode)
                                 return true;
         return false;
 }
