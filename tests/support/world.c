@@ -721,14 +721,15 @@ static void cause(struct world *w, const struct world_cause *c)
         }
 }
 
-/* Who asked asks on until he is told that his ticket is known: the agent that heard it may have died. */
+/* Who asked asks on until he is told that his ticket is known, for the agent that heard it may have died; and once too often. */
 static bool ask(struct world *w)
 {
         for (size_t i = 0; i < w->n_tickets; i++) {
-                const struct world_ticket *t = &w->tickets[i];
+                struct world_ticket *t = &w->tickets[i];
 
-                if (upgrade_ticket(&w->s.upgrade, i + 1, &(struct outcome){ 0 }) != TICKET_UNKNOWN)
+                if (t->asked >= 2 && upgrade_ticket(&w->s.upgrade, i + 1, &(struct outcome){ 0 }) != TICKET_UNKNOWN)
                         continue;
+                t->asked++;
                 feed(w, (struct succession_input){ .event = t->rollback ? ON_ROLLBACK : ON_UPGRADE, .ticket = i + 1, .observe_ms = -1,
                                                    .epoch = t->to });
                 return true;
