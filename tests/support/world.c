@@ -721,14 +721,15 @@ static void cause(struct world *w, const struct world_cause *c)
         }
 }
 
-/* Who asked asks on until he is told that his ticket is known: the agent that heard it may have died. */
+/* Who asked asks on until he is told that his ticket is known, for the agent that heard it may have died; and once too often. */
 static bool ask(struct world *w)
 {
         for (size_t i = 0; i < w->n_tickets; i++) {
-                const struct world_ticket *t = &w->tickets[i];
+                struct world_ticket *t = &w->tickets[i];
 
-                if (upgrade_ticket(&w->s.upgrade, i + 1, &(struct outcome){ 0 }) != TICKET_UNKNOWN)
+                if (t->asked >= 2 && upgrade_ticket(&w->s.upgrade, i + 1, &(struct outcome){ 0 }) != TICKET_UNKNOWN)
                         continue;
+                t->asked++;
                 feed(w, (struct succession_input){ .event = t->rollback ? ON_ROLLBACK : ON_UPGRADE, .ticket = i + 1, .observe_ms = -1,
                                                    .epoch = t->to });
                 return true;
@@ -829,11 +830,17 @@ static void check_life(struct world *w)
         }
 }
 
+/* A silence that was lost with an agent is not repeated: whoever has the socket is gone in a moment. */
+static bool is_as_good_as_dead(const struct world *w, const struct world_proxy *p)
+{
+        return w->n_deaths && p->alive && p->code == CODE_KILLED && p->status == SIGKILL && !mono_before(mono_after_ms(w->now, 1), p->dies_at);
+}
+
 static bool is_accepted_from(const struct world *w, size_t url, uint32_t inode)
 {
         for (size_t i = 0; i <= w->last_kit; i++)
                 for (size_t k = 0; k < WORLD_KEYS; k++)
-                        if (url_of(k) == url && accepts(&w->p[i]) && w->p[i].inode[k] == inode)
+                        if (url_of(k) == url && (accepts(&w->p[i]) || is_as_good_as_dead(w, &w->p[i])) && w->p[i].inode[k] == inode)
                                 return true;
         return false;
 }

@@ -40,6 +40,7 @@ struct world_group { /* the sockets that listen on one address, in the kernel's 
 struct world_ticket { /* what somebody asked for, and what he was told */
         uint64_t to;      /* of a rollback */
         bool rollback, told;
+        unsigned asked;   /* so often */
         struct outcome how;
 };
 
