@@ -146,7 +146,7 @@ def test_a_rollback_to_a_binary_that_was_replaced_on_disk_runs_the_one_that_serv
     assert wait_alone(baton)["epochs"][0]["version"] == NEWEST
 
 
-def test_a_crash_of_what_serves_during_an_observation_does_not_bring_the_new_one_back_after_a_rollback(baton, hammer):
+def test_a_crash_of_what_serves_ends_an_observation_and_a_rollback_brings_the_old_one_back(baton, hammer):
     listener = Listener(body="old")
     baton.run(envoy(NEWEST), listeners=[listener], options=AT_ONCE)
     with hammer(listener, clients=6, kept=0, expect=("old", "new")) as load:
@@ -154,9 +154,10 @@ def test_a_crash_of_what_serves_during_an_observation_does_not_bring_the_new_one
         waiting = client(baton, "upgrade", "--observe", "10min")
         baton.wait_event("upgrade.warming")
         moment = baton.kill_proxy()
-        baton.wait_event("epoch.accepted", since=moment)
-        rollback(baton)
+        baton.wait_event("upgrade.committed", since=moment)
         waiting.communicate(timeout=60)
+        assert waiting.returncode == 0 and body_of(listener) == "new"
+        rollback(baton)
         wait_alone(baton)
         assert goes_on(load, crashed=True) == {"old"}
     assert load.refused == 0 and load.failed_otherwise == 0, load
