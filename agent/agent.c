@@ -278,7 +278,8 @@ static void steer(struct agent *a, const struct effect *fx)
                   F_STR("reason", r == FOREIGN   ? "sockets of others are bound to the same address"
                                   : r == -EINVAL ? "the listener does not share its port"
                                                  : strerror(-r)),
-                  F_STR("then", "connections that begin while sockets of it come or leave may be reset"));
+                  F_STR("then", "what leaves it hears no new connection until it has left; who begins there tries again"));
+        agent_queue(a, (struct succession_input){ .event = ON_NOT_STEERED, .value = fx->key });
 }
 
 static void count_leaving(struct agent *a)

@@ -39,7 +39,7 @@ struct control_ops {
         int (*command)(void *ud, enum control_command c, const struct control_order *o, char *detail, size_t n);
         /*
          * How far is the order of this ticket? With @w, unless it is unknown, one object: {"ticket":N,"state":"waiting|done",
-         * "kind":"upgrade","result":"committed|refused|rolled_back|superseded","from":2|null,"to":3|null,"reason":"","gap_ms":0.0}
+         * "kind":"upgrade","result":"committed|refused|rolled_back|unknown","from":2|null,"to":3|null,"reason":"","gap_ms":0.0}
          */
         enum control_ticket (*ticket)(void *ud, uint64_t id, struct json_writer *w);
         void (*metrics)(void *ud, struct metrics_writer *w);

@@ -503,6 +503,20 @@ static void shuffle(struct escrow *e, const struct escrow_key *of)
                 e->keys[i].shuffled = e->keys[i].shuffled || (e->keys[i].inode && same_listener(&e->keys[i], of));
 }
 
+void escrow_not_steered(struct escrow *e, uint32_t key, struct effects *out)
+{
+        if (key >= e->n || !e->keys[key].inode)
+                return;
+        shuffle(e, &e->keys[key]); /* so nothing is steered there that could leave */
+        for (uint32_t i = 0; i < e->n; i++) {
+                if (!e->keys[i].inode || !same_listener(&e->keys[i], &e->keys[key]))
+                        continue;
+                e->keys[i].steer = 0;
+                if (e->keys[i].leaving && is_tcp(&e->keys[i]))
+                        effects_add(out, (struct effect){ .kind = DO_HUSH, .key = i });
+        }
+}
+
 void escrow_leave_refuse(struct escrow *e, struct effects *out)
 {
         for (uint32_t i = 0; i < e->n; i++) {

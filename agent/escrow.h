@@ -180,6 +180,9 @@ bool escrow_any_leaving(const struct escrow *e);
 /** escrow_steered_unknown() - without a state: any group may be steered */
 void escrow_steered_unknown(struct escrow *e);
 
+/** escrow_not_steered() - the kernel or a stranger is in the way: what leaves this key's listener is hushed instead */
+void escrow_not_steered(struct escrow *e, uint32_t key, struct effects *out);
+
 /** escrow_unsteer() - every group gets its connections as the kernel sends them */
 void escrow_unsteer(struct escrow *e, struct effects *out);
 

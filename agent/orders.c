@@ -22,35 +22,21 @@ static int replace_self(struct agent *a, const struct control_order *o, char *de
 
 /* ---- the proxy -------------------------------------------------------------------------------------- */
 
-static uint64_t running_command(const struct agent *a)
-{
-        uint64_t epoch = a->s.served != NO_EPOCH ? a->s.served : a->s.wanted;
-
-        for (size_t i = 0; i < GENERATIONS_MAX; i++)
-                if (a->s.epochs[i].state != EPOCH_NONE && a->s.epochs[i].number == epoch)
-                        return a->s.epochs[i].command;
-        return 0;
-}
-
 void orders_upgrade(struct agent *a)
 {
-        agent_feed(a, &(struct succession_input){ .event = ON_UPGRADE, .command = running_command(a), .observe_ms = -1 });
+        agent_feed(a, &(struct succession_input){ .event = ON_UPGRADE, .command = COMMAND_RUNNING, .observe_ms = -1 });
 }
 
 static int upgrade(struct agent *a, const struct control_order *o, char *detail, size_t n)
 {
-        uint64_t command = running_command(a);
+        uint64_t command = COMMAND_RUNNING;
         bool refused;
 
         if (o->self)
                 return replace_self(a, o, detail, n);
         if (upgrade_ticket(&a->s.upgrade, o->ticket, &(struct outcome){ 0 }) != TICKET_UNKNOWN)
                 return 0;
-        if (o->n_proxy > 0 && !a->limits.epoch.protocol) {
-                (void)snprintf(detail, n, "only an Envoy can be upgraded in this version");
-                return CONTROL_REFUSED;
-        }
-        refused = o->n_proxy > 0 && commands_add(a, o, &command, detail, n) != 0;
+        refused = o->n_proxy > 0 && a->limits.epoch.protocol && commands_add(a, o, &command, detail, n) != 0;
         agent_feed(a, &(struct succession_input){ .event = ON_UPGRADE, .ticket = o->ticket, .command = command,
                                                   .observe_ms = o->observe_ms, .text = refused ? detail : NULL });
         return refused ? CONTROL_REFUSED : 0;

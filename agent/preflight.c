@@ -3,6 +3,7 @@
 #include "agent/preflight.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -54,34 +55,14 @@ static bool same_file(const struct stat *a, const struct stat *b)
                a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-/* "11.104", on a line of its own or not, among what a wrapper may have said. */
-static bool find_version(const char *text, size_t n, char *ret, size_t size)
-{
-        char copy[256];
-        char *rest = copy;
-
-        if (n >= sizeof(copy))
-                n = sizeof(copy) - 1;
-        memcpy(copy, text, n);
-        copy[n] = '\0';
-        for (char *line; (line = strsep(&rest, "\r\n"));) {
-                struct hr_segment_layout l;
-
-                if (hr_segment_layout_parse(line, &l) != 0)
-                        continue;
-                (void)snprintf(ret, size, "%s", line);
-                return l.version == HR_SEGMENT_DEFAULT.version && l.bytes == HR_SEGMENT_DEFAULT.bytes;
-        }
-        (void)snprintf(ret, size, "%.*s", (int)strcspn(copy, "\r\n"), copy);
-        return false;
-}
-
 static void version_done(struct agent *a, const struct helper_result *r)
 {
         struct preflight *f = &a->preflight;
         const char *program = agent_args(a, f->epoch)->program;
+        struct hr_segment_layout have = { 0 };
+        const struct hr_segment_layout want = HR_SEGMENT_DEFAULT;
         char version[64];
-        bool spoken;
+        bool told;
 
         if (r->timed_out) {
                 refuse(a, "%s --hot-restart-version has not ended within %d s", program, VERSION_MS / 1000);
@@ -95,15 +76,14 @@ static void version_done(struct agent *a, const struct helper_result *r)
                 refuse(a, "%s --hot-restart-version was killed by signal %d", program, r->job->status);
                 return;
         }
-        spoken = find_version(r->text, r->n, version, sizeof(version));
-        if (!spoken && (r->job->status != 0 || !*version)) {
+        told = proxy_words_version(r->text, r->n, &have, version, sizeof(version));
+        if (!told && (r->job->status != 0 || !*version)) {
                 refuse(a, "%s --hot-restart-version tells no version, exit status %d%s%s", program, r->job->status,
                        *version ? ": " : "", version);
                 return;
         }
-        if (!spoken) {
-                refuse(a, "%s has hot restart version '%s', and baton speaks %llu.%llu", program, version,
-                       (unsigned long long)HR_SEGMENT_DEFAULT.version, (unsigned long long)HR_SEGMENT_DEFAULT.bytes);
+        if (!told || have.version != want.version || have.bytes != want.bytes) {
+                refuse(a, "%s has hot restart version '%s', and baton speaks %" PRIu64 ".%" PRIu64, program, version, want.version, want.bytes);
                 return;
         }
         f->known = f->asked;

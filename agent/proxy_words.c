@@ -71,3 +71,22 @@ void proxy_words_rename(char *words, size_t size, const char *file, const char *
         (void)snprintf(copy, sizeof(copy), "%.*s%s%s", (int)(at - words), words, known_as, at + strlen(file));
         (void)snprintf(words, size, "%s", copy);
 }
+
+bool proxy_words_version(const char *text, size_t n, struct hr_segment_layout *ret_layout, char *ret, size_t size)
+{
+        *ret = '\0';
+        for (const char *line = text, *end = text + n; line < end;) {
+                size_t bytes = 0;
+                char copy[64];
+
+                while (line + bytes < end && line[bytes] != '\n' && line[bytes] != '\r')
+                        bytes++;
+                copy_words(line, bytes, copy, sizeof(copy));
+                if (*copy)
+                        copy_words(copy, strlen(copy), ret, size);
+                if (bytes < sizeof(copy) && hr_segment_layout_parse(copy, ret_layout) == 0)
+                        return true;
+                line += bytes + 1;
+        }
+        return false;
+}

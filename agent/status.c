@@ -11,6 +11,7 @@
 #include "agent/agent.h"
 #include "agent/cleanup.h"
 #include "agent/clock.h"
+#include "agent/commands.h"
 #include "agent/json.h"
 #include "agent/metrics/metrics.h"
 
@@ -227,7 +228,7 @@ static struct backoff backoff_now(const struct agent *a, struct mono now)
 /* As it was given, with the folder of a relative config: what `baton check` would be asked about. */
 static void write_command(struct agent *a, struct json_writer *w)
 {
-        const struct proxy_args *args = agent_args(a, a->s.served != NO_EPOCH ? a->s.served : a->s.wanted);
+        const struct proxy_args *args = commands_args(a, succession_command(&a->s));
 
         json_key(w, "command"), json_begin_array(w);
         for (size_t i = 0; args->all[i]; i++) {

@@ -748,6 +748,7 @@ static void on_epoch_event(struct step *t, struct epoch *e)
         case ON_REOPEN_LOGS:
         case ON_UPGRADE:
         case ON_ROLLBACK:
+        case ON_NOT_STEERED:
         case ON_LEFT:
         case ON_PAUSE:
         case ON_UNREADY:
@@ -792,6 +793,9 @@ static void on_event(struct step *t)
                 return;
         case ON_ROLLBACK:
                 step_rollback_asked(t);
+                return;
+        case ON_NOT_STEERED:
+                escrow_not_steered(&t->s->escrow, (uint32_t)in->value, t->out);
                 return;
         case ON_LEFT:
                 step_upgrade_left(t);

@@ -109,6 +109,7 @@ enum succession_event {
         ON_UPGRADE,         /* ticket, command, observe_ms (-1: as configured): what lies on disk */
         ON_ROLLBACK,        /* ticket, epoch: to what (NO_EPOCH: what served before) */
         ON_PREFLIGHT,       /* epoch; value: 0 it may be launched, else text says why not */
+        ON_NOT_STEERED,     /* value: a key; its group cannot be steered */
         ON_LEFT,            /* value: so many connections wait in queues that leave, or -1 */
         ON_PAUSE,           /* value: 1 `pause`, 0 `resume` */
         ON_UNREADY,         /* value: 1 `drain`, 0 `drain --undo` */
@@ -178,6 +179,7 @@ struct epoch *succession_find(struct succession *s, uint64_t number);           
  * any more: its predecessor was told to drain, and has answered since
  */
 enum ticket_state succession_ticket(const struct succession *s, uint64_t ticket, struct outcome *ret);
+uint64_t succession_command(const struct succession *s);                            /* of what serves, or shall */
 bool succession_needs_command(const struct succession *s, uint64_t command);       /* some epoch or request runs it */
 const struct epoch *succession_serving(const struct succession *s);                /* or NULL */
 const char *succession_state_name(const struct succession *s);                     /* for `baton status` */

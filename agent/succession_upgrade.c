@@ -117,7 +117,7 @@ void step_upgrade_asked(struct step *t)
         struct run what = { .kind = RUN_UPGRADE, .copy_of = CONTENT_DISK, .command = t->in->command, .observe_ms = observe_ms(t) };
         const char *reason = t->in->text ? t->in->text : not_now(t); /* a text: its command cannot be taken */
 
-        if (t->in->command > t->s->upgrade.commands)
+        if (t->in->command != COMMAND_RUNNING && t->in->command > t->s->upgrade.commands)
                 t->s->upgrade.commands = t->in->command;
         if (reason)
                 refuse(t, &what, reason);
@@ -227,6 +227,8 @@ void step_upgrade_begin(struct step *t)
 
         if (ends(s) || s->wanted == NO_EPOCH || s->leave != LEAVE_NOT || first_start_goes_on(s) || !upgrade_begin(&s->upgrade))
                 return;
+        if (s->upgrade.now.command == COMMAND_RUNNING)
+                s->upgrade.now.command = succession_command(s);
         prepare(t, s->upgrade.now.copy_of);
         if (s->upgrade.now.id)
                 effects_report(t->out, s->upgrade.candidate, REPORT_UPGRADE_STARTED, (int64_t)s->upgrade.now.kind);

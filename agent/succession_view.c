@@ -42,6 +42,16 @@ enum ticket_state succession_ticket(const struct succession *s, uint64_t ticket,
         return TICKET_DONE;
 }
 
+uint64_t succession_command(const struct succession *s)
+{
+        uint64_t epoch = s->served != NO_EPOCH ? s->served : s->wanted;
+
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                if (s->epochs[i].state != EPOCH_NONE && s->epochs[i].number == epoch)
+                        return s->epochs[i].command;
+        return 0;
+}
+
 bool succession_needs_command(const struct succession *s, uint64_t command)
 {
         if (upgrade_uses(&s->upgrade, command))

@@ -309,10 +309,12 @@ struct hr_segment_layout {
         uint64_t bytes;
 };
 
+enum { HR_SEGMENT_BYTES_X86_64 = 104, HR_SEGMENT_BYTES_AARCH64 = 120 };
+
 #if defined(__aarch64__)
-#define HR_SEGMENT_DEFAULT ((struct hr_segment_layout){ 11, 120 })
+#define HR_SEGMENT_DEFAULT ((struct hr_segment_layout){ 11, HR_SEGMENT_BYTES_AARCH64 })
 #else
-#define HR_SEGMENT_DEFAULT ((struct hr_segment_layout){ 11, 104 })
+#define HR_SEGMENT_DEFAULT ((struct hr_segment_layout){ 11, HR_SEGMENT_BYTES_X86_64 })
 #endif
 
 /* Return: 0; -EINVAL for text that is not "N.M", or names a size whose layout we do not know. */

@@ -2,7 +2,6 @@
 /* Envoy's shared memory page, byte by byte (docs/protocol.md, segment). */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -17,31 +16,12 @@ enum {
         KIND_IN_LOCK = 16,          /* of a glibc mutex: which kind it is */
         KIND_ROBUST_SHARED = 0x90,  /* what pthread_mutex_init() writes for a robust, process-shared one */
         INITIALIZING = 1,
-        BYTES_X86_64 = 104,
-        BYTES_AARCH64 = 120,
 };
 
 /* size, version, two mutexes, flags: the mutexes are what differs between machines. */
 static size_t lock_bytes(uint64_t bytes)
 {
         return (bytes - LOG_LOCK_AT - 8) / 2;
-}
-
-int hr_segment_layout_parse(const char *text, struct hr_segment_layout *ret)
-{
-        char *end;
-        unsigned long long version, bytes;
-
-        if (*text < '0' || *text > '9')
-                return -EINVAL;
-        version = strtoull(text, &end, 10);
-        if (*end != '.' || end[1] < '0' || end[1] > '9')
-                return -EINVAL;
-        bytes = strtoull(end + 1, &end, 10);
-        if ((*end && *end != '\n') || version != 11 || (bytes != BYTES_X86_64 && bytes != BYTES_AARCH64))
-                return -EINVAL;
-        *ret = (struct hr_segment_layout){ version, bytes };
-        return 0;
 }
 
 static void fill(uint8_t *page, const struct hr_segment_layout *l)
@@ -57,7 +37,7 @@ static void fill(uint8_t *page, const struct hr_segment_layout *l)
 
 static int write_page(int fd, const struct hr_segment_layout *l, uid_t uid, gid_t gid)
 {
-        uint8_t page[BYTES_AARCH64] = { 0 };
+        uint8_t page[HR_SEGMENT_BYTES_AARCH64] = { 0 };
         ssize_t n;
 
         if (l->bytes > sizeof(page))
@@ -106,7 +86,7 @@ static int map_page(uint64_t base_id, uint8_t **ret_page, size_t *ret_bytes)
                 return -errno;
         if (fstat(fd, &st) < 0)
                 r = -errno;
-        else if (st.st_size != BYTES_X86_64 && st.st_size != BYTES_AARCH64)
+        else if (st.st_size != HR_SEGMENT_BYTES_X86_64 && st.st_size != HR_SEGMENT_BYTES_AARCH64)
                 r = -EINVAL;
         page = r < 0 ? MAP_FAILED : mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         if (r == 0 && page == MAP_FAILED)

@@ -345,21 +345,14 @@ static void read_version(struct check *c, const char *text)
         clean(c->version);
 }
 
-/* Of lines that loaders and wrappers may add, the one that is a version counts; if none is, the last tells what came instead. */
-static void read_hot_restart_version(struct check *c, char *text)
+static void read_hot_restart_version(struct check *c, const char *text)
 {
         const struct hr_segment_layout want = HR_SEGMENT_DEFAULT;
         struct hr_segment_layout have = { 0 };
-        char *rest = text;
-        bool known = false;
+        bool told = proxy_words_version(text, strlen(text), &have, c->hot_restart_version, sizeof(c->hot_restart_version));
 
-        (void)last_line(text); /* takes the newline off */
-        for (char *line; !known && (line = strsep(&rest, "\n"));) {
-                known = hr_segment_layout_parse(line, &have) == 0;
-                (void)snprintf(c->hot_restart_version, sizeof(c->hot_restart_version), "%s", line);
-        }
         clean(c->hot_restart_version);
-        if (!known || have.version != want.version || have.bytes != want.bytes)
+        if (!told || have.version != want.version || have.bytes != want.bytes)
                 problem(c, false, "hot restart version", "it is '%s', and baton speaks %" PRIu64 ".%" PRIu64, c->hot_restart_version, want.version, want.bytes);
 }
 

@@ -309,3 +309,22 @@ Test(escrow, udp_is_never_silenced_because_that_would_lose_what_is_queued)
         cr_assert_not(escrow_holds_any(&e));
         cr_assert_not(escrow_holds_udp(&e));
 }
+
+Test(escrow, what_leaves_a_group_that_cannot_be_steered_is_hushed_and_goes_with_the_rest)
+{
+        const struct hr_key k[2] = { key("tcp://0.0.0.0:80", 0), key("tcp://0.0.0.0:80", 1) };
+
+        memset(&e, 0, sizeof(e));
+        escrow_init(&e);
+        fx.n = 0;
+        for (uint32_t i = 0; i < 2; i++)
+                cr_assert_eq(escrow_held_by_keeper(&e, &k[i], 10 + i), i);
+        e.keys[1].leaving = true;
+        cr_assert_eq(escrow_leave(&e, &fx), LEAVES_STEERED);
+        cr_assert(did(DO_STEER, 0));
+        escrow_not_steered(&e, 0, &fx);
+        cr_assert(did(DO_HUSH, 1) && !did(DO_HUSH, 0) && e.keys[0].steer == 0);
+        fx.n = 0;
+        escrow_leave_refuse(&e, &fx);
+        cr_assert(did(DO_SILENCE, 1) && did(DO_CLOSE, 1) && e.keys[0].inode == 10);
+}

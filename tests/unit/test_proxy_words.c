@@ -70,3 +70,21 @@ Test(proxy_words, a_file_is_called_as_the_user_knows_it)
         proxy_words_rename(tight, sizeof(tight), "/r/7", "/etc/envoy.yaml");
         cr_expect_str_eq(tight, "error in '/etc/envo");
 }
+
+Test(proxy_words, a_version_is_found_wherever_others_have_put_their_lines)
+{
+        static char banner[800];
+        struct hr_segment_layout l = { 0 };
+        char line[64];
+        static const char nothing[] = "envoy: no such option\n\n";
+
+        memset(banner, '#', 700);
+        strcpy(banner + 700, "\nwarning: x\n11.104\r\nbye\n");
+        cr_assert(proxy_words_version(banner, strlen(banner), &l, line, sizeof(line)));
+        cr_assert(l.version == 11 && l.bytes == 104);
+        cr_assert_str_eq(line, "11.104");
+        cr_assert_not(proxy_words_version(nothing, strlen(nothing), &l, line, sizeof(line)));
+        cr_assert_str_eq(line, "envoy: no such option");
+        cr_assert_not(proxy_words_version("", 0, &l, line, sizeof(line)));
+        cr_assert_str_eq(line, "");
+}

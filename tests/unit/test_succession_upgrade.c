@@ -910,3 +910,16 @@ Test(upgrades, what_is_asked_for_explicitly_is_done_also_while_paused)
         script_feed(w, 1100, (struct succession_input){ .event = ON_PAUSE, .value = 0 });
         cr_assert(!w->s.paused);
 }
+
+Test(upgrades, an_order_without_a_command_means_the_one_that_runs_when_its_turn_comes)
+{
+        struct script *w = serving(FIRST);
+
+        script_feed(w, 1000, (struct succession_input){ .event = ON_UPGRADE, .ticket = 1, .command = 1, .observe_ms = -1 });
+        script_feed(w, 1001, (struct succession_input){ .event = ON_UPGRADE, .ticket = 2, .command = COMMAND_RUNNING, .observe_ms = -1 });
+        script_preflight(w, 1100, w->s.upgrade.candidate, NULL);
+        script_up(w, 1200, w->s.upgrade.candidate, 1);
+        cr_assert(succession_command(&w->s) == 1 && w->s.upgrade.now.id, "the second begins");
+        cr_assert_eq(w->s.upgrade.now.command, 1);
+        cr_assert_eq(w->s.upgrade.commands, 1, "and takes no number");
+}

@@ -17,9 +17,6 @@ case " $* " in
         . {validate}
         exec {envoy} "$@"
         ;;
-*" --hot-restart-version "*)
-        exec {envoy} "$@"
-        ;;
 esac
 echo start >>{starts}
 . {mode}
