@@ -234,10 +234,9 @@ void succession_rebuild(struct succession *s, const struct succession_limits *l,
         }
         for (uint32_t i = 0; i < s->escrow.n; i++) {
                 s->escrow.keys[i].by[CLAIM_WANTED].epoch = s->wanted;
-                s->escrow.keys[i].shuffled = true; /* in which order they were opened is lost */
+                s->escrow.keys[i].shuffled = true; /* in which order they were opened is lost, and whether they are silent */
         }
-        s->upgrade.runs = 1; /* groups may be steered, sockets silent: see escrow_repeat() */
-        s->silenced_once = true;
+        s->upgrade.runs = 1; /* groups may be steered: see escrow_repeat() */
         s->kit_retry_at = now;
         if (wanted)
                 return;

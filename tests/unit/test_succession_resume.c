@@ -281,6 +281,7 @@ Test(rebuild, what_may_have_been_silenced_or_hushed_is_revived)
         for (size_t i = 0; i < fx.n; i++)
                 revived = revived || (fx.list[i].kind == DO_REVIVE && fx.list[i].key == 0);
         cr_assert(revived);
+        cr_assert(!s->silenced_once, "a second start that fails is no reason to refuse");
 }
 
 static const struct epoch *rebuilt_epoch(struct succession *s, uint64_t number)
