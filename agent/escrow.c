@@ -326,7 +326,7 @@ void escrow_repeat(const struct escrow *e, bool revive, bool steered, struct eff
                         effects_add(out, (struct effect){ .kind = DO_UNSTEER, .key = i });
                 if (e->keys[i].silenced)
                         effects_add(out, (struct effect){ .kind = DO_SILENCE, .key = i });
-                else if (revive)
+                else if (revive || e->keys[i].shuffled) /* harmless to one that listens */
                         effects_add(out, (struct effect){ .kind = DO_REVIVE, .key = i });
         }
 }

@@ -239,12 +239,11 @@ void succession_rebuild(struct succession *s, const struct succession_limits *l,
         }
         for (uint32_t i = 0; i < s->escrow.n; i++) {
                 s->escrow.keys[i].by[CLAIM_WANTED].epoch = s->wanted;
-                s->escrow.keys[i].shuffled = true; /* in which order they were opened is lost */
+                s->escrow.keys[i].shuffled = true; /* in which order they were opened is lost, and whether they are silent */
         }
         s->upgrade.runs = 1; /* groups may be steered: see escrow_repeat() */
         if (s->steered_for != NO_EPOCH)
                 escrow_steered_unknown(&s->escrow);
-        s->silenced_once = true; /* or hushed: whoever accepts shall get connections again */
         s->kit_retry_at = now;
         if (wanted)
                 return;

@@ -269,6 +269,21 @@ Test(rebuild, who_accepts_is_serving_and_never_on_trial)
         cr_assert(mono_is_never(s->outage) && mono_is_never(s->relaunch_at));
 }
 
+Test(rebuild, what_may_have_been_silenced_or_hushed_is_revived)
+{
+        static struct effects fx;
+        struct succession_limits l = script_limits();
+        const struct resume_fact facts[] = { { .epoch = 7, .job_known = true, .alive = true, .listens = true, .pid = 9, .base_id = 4 } };
+        struct succession *s = rebuilt(facts, 1);
+        bool revived = false;
+
+        succession_resume(s, &l, facts, 1, (struct mono){ 5000000000 }, &fx);
+        for (size_t i = 0; i < fx.n; i++)
+                revived = revived || (fx.list[i].kind == DO_REVIVE && fx.list[i].key == 0);
+        cr_assert(revived);
+        cr_assert(!s->silenced_once, "a second start that fails is no reason to refuse");
+}
+
 static const struct epoch *rebuilt_epoch(struct succession *s, uint64_t number)
 {
         return succession_find(s, number);
