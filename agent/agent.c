@@ -99,7 +99,7 @@ static int hold_kit(struct agent *a, uint64_t epoch, const struct kit *k, int bi
 /* What a candidate lacks is told by the report of its end. */
 static void kit_failed(struct agent *a, uint64_t epoch, int r, const char *error)
 {
-        (void)snprintf(a->kit_error, sizeof(a->kit_error), "%s", error);
+        (void)snprintf(a->kit_error, sizeof(a->kit_error), "%.*s", (int)sizeof(a->kit_error) - 1, error);
         if (a->s.upgrade.candidate != epoch) {
                 (void)snprintf(a->last_reason, sizeof(a->last_reason), "%s", error);
                 log_event(LOG_ERR, "kit.failed", F_UINT("epoch", epoch), F_STR("error", error));
@@ -114,7 +114,7 @@ static void make_kit(struct agent *a, const struct effect *fx)
         struct kit_maker maker = agent_maker(a, fx->epoch);
         bool udp = escrow_holds_udp(&a->s.escrow);
         struct held_name binary = held_name(HELD_BINARY, fx->epoch);
-        char error[512];
+        char error[sizeof(a->kit_error)];
         struct proc *p;
         int r = kit_make(&maker, fx->epoch, (uint64_t)fx->value, udp, binary_fd >= 0 ? binary.text : "", &k, error, sizeof(error));
 
@@ -278,7 +278,7 @@ static void steer(struct agent *a, const struct effect *fx)
                   F_STR("reason", r == FOREIGN   ? "sockets of others are bound to the same address"
                                   : r == -EINVAL ? "the listener does not share its port"
                                                  : strerror(-r)),
-                  F_STR("then", "connections that begin while workers leave may be reset"));
+                  F_STR("then", "connections that begin while sockets of it come or leave may be reset"));
 }
 
 static void count_leaving(struct agent *a)

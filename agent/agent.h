@@ -62,7 +62,10 @@ struct proc {
         int parent_fd, child_fd, udp_fd; /* -1: none */
         int binary_fd;        /* O_PATH: the executable as it was when its content was taken from disk; -1: none */
         ev_io parent_io, child_io, udp_io;
+        ev_timer udp_room;    /* runs while the one that serves has no room for a packet; then udp_io does not */
+        unsigned udp_waits;   /* how often it ran in a row */
         struct sockaddr_un replies_to; /* the child-role name of the proxy */
+        struct sockaddr_un packets_to; /* where it takes UDP packets that its predecessors forward */
         struct hr_child child;
         bool child_used;      /* we have asked; else the queue may hold answers to an agent before us */
         bool drain_owed;      /* DrainListeners could not be sent yet */
@@ -116,7 +119,7 @@ struct agent {
         bool content_watched;
         int64_t unix_start_s;        /* told to every proxy as the original start */
         struct mono started;
-        char kit_error[REASON_BYTES]; /* why the last kit could not be made, or the last launch */
+        char kit_error[512]; /* why the last kit could not be made, or the last launch */
         char last_reason[640];
         char rejected[512];          /* the proxy's own words */
 };
@@ -159,7 +162,7 @@ enum control_ticket orders_ticket(void *userdata, uint64_t id, struct json_write
 void orders_upgrade(struct agent *a); /* SIGHUP: as if somebody had asked who does not wait for the answer */
 
 /* status.c */
-void status_write(void *userdata, struct json_writer *w);
+void status_write(void *userdata, bool own, struct json_writer *w);
 bool status_sampling(void *userdata, bool start);
 bool status_ready(void *userdata, char *reason, size_t n);
 bool status_live(void *userdata, char *reason, size_t n);

@@ -16,7 +16,7 @@
 #include "agent/cleanup.h"
 #include "agent/log.h"
 
-enum { REQUESTS_A_ROUND = 64, QUEUE_SAMPLES_MAX = KEYS_MAX };
+enum { REQUESTS_A_ROUND = 64, QUEUE_SAMPLES_MAX = KEYS_MAX, UDP_WAIT_MS = 2, UDP_WAITS_MAX = 250 };
 
 /* How long the accept queues are when the proxy says DrainListeners: the gate wants to see them move afterwards. */
 static size_t sample_queues(struct agent *a, uint64_t epoch, struct look_key *ret)
@@ -89,15 +89,39 @@ static void on_reply_readable(struct ev_loop *loop, ev_io *w, int revents)
 }
 
 /*
- * A draining Envoy passes packets of new UDP sessions on to its successor, and blocks its main thread when nobody reads them.
- * There is none to give them to.
+ * A draining Envoy passes packets of new UDP sessions on to its successor, and blocks its main thread when nobody reads them:
+ * they are read even where there is none to give them to. A queue of such sockets holds ten: a busy one is waited for, but not
+ * so long that it stops who drains.
  */
 static void on_forwarded(struct ev_loop *loop, ev_io *w, int revents)
 {
-        (void)loop;
+        struct proc *p = w->data;
+        const struct proc *to = agent_proc(p->agent, p->agent->s.wanted);
+        int r = 0;
+
         (void)revents;
-        for (int i = 0; i < REQUESTS_A_ROUND && hr_take(w->fd) == 0; i++)
-                ;
+        for (int i = 0; i < REQUESTS_A_ROUND && r != HR_NOTHING && r >= 0; i++) {
+                r = to && to != p && to->parent_fd >= 0 ? hr_relay(w->fd, &to->packets_to) : hr_take(w->fd);
+                if (r == HR_WOULD_BLOCK && p->udp_waits < UDP_WAITS_MAX) {
+                        p->udp_waits++;
+                        ev_io_stop(loop, w);
+                        ev_timer_set(&p->udp_room, UDP_WAIT_MS / 1e3, 0.);
+                        ev_timer_start(loop, &p->udp_room);
+                        return;
+                }
+                if (r == HR_WOULD_BLOCK)
+                        r = hr_take(w->fd);
+                else if (r == 0)
+                        p->udp_waits = 0;
+        }
+}
+
+static void on_room(struct ev_loop *loop, ev_timer *w, int revents)
+{
+        struct proc *p = w->data;
+
+        (void)revents;
+        ev_io_start(loop, &p->udp_io);
 }
 
 void proc_open(struct agent *a, uint64_t epoch, uint64_t base_id, int parent_fd, int child_fd, int udp_fd)
@@ -119,7 +143,8 @@ void proc_open(struct agent *a, uint64_t epoch, uint64_t base_id, int parent_fd,
                 return;
         if (kit_socket_path(a->run_dir, epoch, path, sizeof(path)) < 0 ||
             hr_name(path, base_id, hr_index(epoch + 1), HR_ROLE_PARENT, &envoy) < 0 ||
-            hr_name(path, base_id, hr_index(epoch + 1), HR_ROLE_CHILD, &p->replies_to) < 0)
+            hr_name(path, base_id, hr_index(epoch + 1), HR_ROLE_CHILD, &p->replies_to) < 0 ||
+            hr_name(path, base_id, hr_index(epoch + 1), HR_ROLE_UDP_CHILD, &p->packets_to) < 0)
                 return; /* cannot be: the kit was made with the same names */
         hr_child_init(&p->child, child_fd, &envoy);
         ev_io_init(&p->parent_io, on_request_readable, parent_fd, EV_READ);
@@ -127,6 +152,9 @@ void proc_open(struct agent *a, uint64_t epoch, uint64_t base_id, int parent_fd,
         ev_io_init(&p->udp_io, on_forwarded, udp_fd, EV_READ);
         p->parent_io.data = p;
         p->child_io.data = p;
+        p->udp_io.data = p;
+        ev_init(&p->udp_room, on_room);
+        p->udp_room.data = p;
 }
 
 void proc_listen(struct proc *p)
@@ -151,6 +179,7 @@ void proc_close(struct proc *p)
                 ev_io_stop(p->agent->loop, &p->parent_io);
                 ev_io_stop(p->agent->loop, &p->child_io);
                 ev_io_stop(p->agent->loop, &p->udp_io);
+                ev_timer_stop(p->agent->loop, &p->udp_room);
                 hr_child_done(&p->child);
         }
         close_fd(&p->parent_fd);

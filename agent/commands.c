@@ -137,6 +137,7 @@ static int hold(struct agent *a, uint64_t number, const char *text, size_t bytes
 
 int commands_add(struct agent *a, const struct control_order *o, uint64_t *ret_number, char *reterr, size_t size)
 {
+        static const char verb[] = "baton run: ";
         struct proxy_args_error error = { "the command cannot be read" };
         uint64_t number = a->s.upgrade.commands + 1;
         char *text;
@@ -169,7 +170,7 @@ int commands_add(struct agent *a, const struct control_order *o, uint64_t *ret_n
 
                 name_of(number, name);
                 (void)keeper_link_drop(a->link, names, 1);
-                (void)snprintf(reterr, size, "%s", error.text);
+                (void)snprintf(reterr, size, "%s", error.text + (strncmp(error.text, verb, strlen(verb)) == 0 ? strlen(verb) : 0));
                 return r;
         }
         *ret_number = number;

@@ -87,7 +87,7 @@ static bool epoch_reached(struct control *c, uint64_t epoch)
         struct json_error e;
         bool reached = false;
 
-        c->ops.status(c->ops.ud, &w);
+        c->ops.status(c->ops.ud, true, &w);
         if (!json_writer_text(&w) || json_parse(w.text, w.n, &doc, &e) != 0)
                 return false;
         for (size_t i = 0; i < json_size(&doc, json_get(&doc, JSON_ROOT, "epochs")); i++) {
@@ -144,7 +144,7 @@ static enum MHD_Result get_status(struct control_request *r)
                 control_suspend(r);
                 return MHD_YES;
         }
-        ops->status(ops->ud, &w);
+        ops->status(ops->ud, r->server->kind == CONTROL_PRIVATE, &w);
         return control_answer_json(r->connection, 200, &w);
 }
 

@@ -26,7 +26,7 @@ enum control_ticket { CONTROL_TICKET_UNKNOWN, CONTROL_TICKET_WAITS, CONTROL_TICK
 
 struct control_ops {
         void *ud;
-        void (*status)(void *ud, struct json_writer *w);
+        void (*status)(void *ud, bool own, struct json_writer *w); /* @own: for the user himself, and not for everybody who reaches it */
         /* Is a sample of what the proxies do under way? With @start one is begun, unless the last is not a second old. */
         bool (*sampling)(void *ud, bool start);
         bool (*ready)(void *ud, char *reason, size_t n);

@@ -96,7 +96,7 @@ struct effect {
 };
 
 /* Keys come and go in the thousands; everything else is a handful. */
-enum { EFFECTS_MAX = 3 * 4096 + 256 };
+enum { EFFECTS_MAX = 5 * 4096 + 256 };
 
 struct effects {
         size_t n;

@@ -278,6 +278,7 @@ static void step_draining(struct epoch *e, const struct epoch_limits *l, const s
 {
         switch (in->event) {
         case ON_SAMPLED:
+                e->heard = e->heard || e->ordered;
                 if (!e->ordered || !drained(e, l, in, now))
                         return;
                 effects_report(out, e->number, REPORT_DRAINED, 0);

@@ -76,6 +76,7 @@ struct epoch {
         uint32_t lack;           /* enum look_lack */
         uint32_t trial;          /* launched beside another one that is wanted */
         uint32_t ordered;        /* draining: DrainListeners was sent */
+        uint32_t heard;          /* draining: and it has answered since */
         uint32_t shed;           /* gone, and only its snapshot and binary are kept */
         uint32_t udp;            /* launched with --parent-shutdown-time-s 0 */
         int32_t exit_code;       /* CLD_*; valid when gone */

@@ -174,8 +174,8 @@ static enum look_lack key_lacks(const struct escrow *e, uint32_t index, const st
         if (asked && !seen)
                 return LACK_HARVEST; /* asked for while the look was under way: it says nothing about this one */
         if (k->is_static) {
-                if (!asked)
-                        return g->same_content ? LACK_STATIC_KEY : LACK_NOTHING;
+                if (!asked) /* of fewer workers the first still asks */
+                        return g->same_content || k->key.worker == 0 ? LACK_STATIC_KEY : LACK_NOTHING;
                 if (!c->harvested)
                         return LACK_STATIC_KEY;
         } else if (look->lds && !(asked && c->harvested)) {
@@ -320,9 +320,9 @@ void escrow_repeat(const struct escrow *e, bool revive, bool steered, struct eff
         for (uint32_t i = 0; i < e->n; i++) {
                 if (!e->keys[i].inode || hr_key_is_udp(&e->keys[i].key))
                         continue;
-                if (e->keys[i].steer)
+                if (e->keys[i].steer && e->keys[i].steer != STEER_UNKNOWN)
                         effects_add(out, (struct effect){ .kind = DO_STEER, .key = i, .value = e->keys[i].steer });
-                else if (steered && e->keys[i].key.worker == 0 && is_tcp(&e->keys[i]))
+                else if (steered && !e->keys[i].steer && e->keys[i].key.worker == 0 && is_tcp(&e->keys[i]))
                         effects_add(out, (struct effect){ .kind = DO_UNSTEER, .key = i });
                 if (e->keys[i].silenced)
                         effects_add(out, (struct effect){ .kind = DO_SILENCE, .key = i });
@@ -434,6 +434,13 @@ void escrow_grow(struct escrow *e, const struct hr_key *key, struct effects *out
 
         if (is_tcp(&asked) && g.n > 0 && e->keys[g.first].steer != g.n)
                 (void)steer(e, g, out);
+}
+
+void escrow_steered_unknown(struct escrow *e)
+{
+        for (uint32_t i = 0; i < e->n; i++)
+                if (e->keys[i].inode && e->keys[i].key.worker == 0 && is_tcp(&e->keys[i]))
+                        e->keys[i].steer = STEER_UNKNOWN;
 }
 
 void escrow_unsteer(struct escrow *e, struct effects *out)

@@ -16,6 +16,9 @@
 enum { KEYS_MAX = 4096, NO_KEY = UINT32_MAX };
 #define NO_EPOCH UINT64_MAX
 
+/* A group may be steered, and what to went with the state: it is left as it is until it is known, or until nobody is in the way. */
+#define STEER_UNKNOWN UINT32_MAX
+
 /* Two generations may ask for the same key: the one that is wanted, and one on trial beside it. */
 enum claim_role { CLAIM_WANTED, CLAIM_TRIAL, CLAIMS };
 
@@ -173,6 +176,9 @@ unsigned escrow_leave(struct escrow *e, struct effects *out); /* Return: what th
 void escrow_leave_refuse(struct escrow *e, struct effects *out); /* what was hushed is silenced and closed */
 void escrow_leave_close(struct escrow *e, struct effects *out);  /* all the rest, whoever has it */
 bool escrow_any_leaving(const struct escrow *e);
+
+/** escrow_steered_unknown() - without a state: any group may be steered */
+void escrow_steered_unknown(struct escrow *e);
 
 /** escrow_unsteer() - every group gets its connections as the kernel sends them */
 void escrow_unsteer(struct escrow *e, struct effects *out);

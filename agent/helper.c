@@ -3,6 +3,7 @@
 #include "agent/helper.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -67,6 +68,19 @@ void helper_begin(struct helper *h, char ret_out[HELPER_OUT_NAME_BYTES])
         names_of(h->job, kit, ret_out);
 }
 
+/* It has its full length from the start and can never get longer: what prints without end fails instead of filling the memory. */
+static int output_new(void)
+{
+        int fd = memfd_create("helper", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        int r = fd < 0 ? -errno : 0;
+
+        if (fd >= 0 && (ftruncate(fd, HELPER_OUTPUT_BYTES) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW) < 0)) {
+                r = -errno;
+                (void)close(fd);
+        }
+        return r < 0 ? r : fd;
+}
+
 int helper_run(struct helper *h, int record, int64_t timeout_ms)
 {
         char kit[HELPER_OUT_NAME_BYTES], out[HELPER_OUT_NAME_BYTES];
@@ -75,10 +89,10 @@ int helper_run(struct helper *h, int record, int64_t timeout_ms)
         int fds[2], r;
 
         names_of(h->job, kit, out);
-        h->out = memfd_create("helper", MFD_CLOEXEC);
+        h->out = output_new();
         fds[0] = record;
         fds[1] = h->out;
-        r = h->out < 0 ? -errno : keeper_link_hold(h->agent->link, names, fds, 2);
+        r = h->out < 0 ? h->out : keeper_link_hold(h->agent->link, names, fds, 2);
         if (r == 0)
                 r = keeper_link_launch(h->agent->link, h->job, kit, &job, &h->pidfd);
         if (r < 0) {
@@ -100,6 +114,8 @@ bool helper_ended(struct helper *h, const struct wire_job *job)
         if (!h->running || job->job != h->job)
                 return false;
         n = pread(h->out, text, sizeof(text), 0);
+        while (n > 0 && text[n - 1] == '\0') /* nothing was written there */
+                n--;
         r.n = n > 0 ? (size_t)n : 0;
         drop(h);
         h->done(h->agent, &r);

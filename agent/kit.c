@@ -248,7 +248,7 @@ int kit_read_config(const char *path, char *const *environment, char **ret_text,
         int r = kit_read_file(path, &text, &n);
 
         if (r < 0) {
-                (void)snprintf(reterr, reterr_size, "cannot read config %s: %s", path, strerror(-r));
+                (void)snprintf(reterr, reterr_size, "cannot read config %s: %s", path, r == -EINVAL ? "not a regular file" : strerror(-r));
                 return KIT_E_CONFIG;
         }
         if (!environment) {

@@ -47,6 +47,20 @@ static bool mark_listed(struct look_run *run, struct look_key *keys, size_t n)
         return true;
 }
 
+/* A listener that binds no port has no socket that could be missing. */
+static void forget_unbound(struct bootstrap *b)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < b->n_urls; i++) {
+                if (!b->listeners[i].binds)
+                        continue;
+                memmove(b->urls[n], b->urls[i], sizeof(b->urls[n]));
+                b->listeners[n++] = b->listeners[i];
+        }
+        b->n_urls = n;
+}
+
 /* What the bootstrap itself says. Read once for each content: a large one takes a while. */
 static const struct bootstrap *know_content(struct agent *a, const struct epoch *e)
 {
@@ -67,6 +81,7 @@ static const struct bootstrap *know_content(struct agent *a, const struct epoch 
         if (m.args->config_path && kit_snapshot_path(&m, e->number, path, sizeof(path)) == 0)
                 (void)kit_read_file(path, &text, &n);
         bootstrap_read(text, n, m.args->config_yaml, m.args->config_path, &f->b);
+        forget_unbound(&f->b);
         (void)malloc_trim(0); /* what parsing a large one took would stay with us for ever */
         return &f->b;
 }

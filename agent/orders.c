@@ -40,6 +40,7 @@ void orders_upgrade(struct agent *a)
 static int upgrade(struct agent *a, const struct control_order *o, char *detail, size_t n)
 {
         uint64_t command = running_command(a);
+        bool refused;
 
         if (o->self)
                 return replace_self(a, o, detail, n);
@@ -49,11 +50,10 @@ static int upgrade(struct agent *a, const struct control_order *o, char *detail,
                 (void)snprintf(detail, n, "only an Envoy can be upgraded in this version");
                 return CONTROL_REFUSED;
         }
-        if (o->n_proxy > 0 && commands_add(a, o, &command, detail, n) != 0)
-                return CONTROL_REFUSED;
+        refused = o->n_proxy > 0 && commands_add(a, o, &command, detail, n) != 0;
         agent_feed(a, &(struct succession_input){ .event = ON_UPGRADE, .ticket = o->ticket, .command = command,
-                                                  .observe_ms = o->observe_ms });
-        return 0;
+                                                  .observe_ms = o->observe_ms, .text = refused ? detail : NULL });
+        return refused ? CONTROL_REFUSED : 0;
 }
 
 static int rollback(struct agent *a, const struct control_order *o)
@@ -120,10 +120,14 @@ enum control_ticket orders_ticket(void *userdata, uint64_t id, struct json_write
 {
         struct agent *a = userdata;
         struct outcome o = { .from = NO_EPOCH, .to = NO_EPOCH, .gap_ns = -1 };
-        enum ticket_state state = upgrade_ticket(&a->s.upgrade, id, &o);
+        enum control_ticket self = self_ticket(a, id, w);
+        enum ticket_state state;
 
+        if (self != CONTROL_TICKET_UNKNOWN)
+                return self; /* this one the keeper remembers, over an agent's state of another version */
+        state = succession_ticket(&a->s, id, &o);
         if (state == TICKET_UNKNOWN)
-                return self_ticket(a, id, w);
+                return CONTROL_TICKET_UNKNOWN;
         if (w)
                 write_ticket(w, id, state == TICKET_DONE, &o);
         return state == TICKET_DONE ? CONTROL_TICKET_DONE : CONTROL_TICKET_WAITS;

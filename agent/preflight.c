@@ -81,6 +81,7 @@ static void version_done(struct agent *a, const struct helper_result *r)
         struct preflight *f = &a->preflight;
         const char *program = agent_args(a, f->epoch)->program;
         char version[64];
+        bool spoken;
 
         if (r->timed_out) {
                 refuse(a, "%s --hot-restart-version has not ended within %d s", program, VERSION_MS / 1000);
@@ -94,7 +95,13 @@ static void version_done(struct agent *a, const struct helper_result *r)
                 refuse(a, "%s --hot-restart-version was killed by signal %d", program, r->job->status);
                 return;
         }
-        if (!find_version(r->text, r->n, version, sizeof(version))) {
+        spoken = find_version(r->text, r->n, version, sizeof(version));
+        if (!spoken && (r->job->status != 0 || !*version)) {
+                refuse(a, "%s --hot-restart-version tells no version, exit status %d%s%s", program, r->job->status,
+                       *version ? ": " : "", version);
+                return;
+        }
+        if (!spoken) {
                 refuse(a, "%s has hot restart version '%s', and baton speaks %llu.%llu", program, version,
                        (unsigned long long)HR_SEGMENT_DEFAULT.version, (unsigned long long)HR_SEGMENT_DEFAULT.bytes);
                 return;
@@ -165,6 +172,18 @@ static void try_to_bind(struct agent *a)
         answer(a, false);
 }
 
+/* Its snapshot goes with it: the user shall read of his own file. */
+static void reject(struct agent *a, const struct proxy_args *args, char *words, size_t size)
+{
+        struct preflight *f = &a->preflight;
+        struct kit_maker m = agent_maker(a, f->epoch);
+        char path[512];
+
+        if (args->config_path && kit_snapshot_path(&m, f->epoch, path, sizeof(path)) == 0)
+                proxy_words_rename(words, size, path, args->config_path);
+        refuse(a, "the proxy rejects its config or arguments: %s", words);
+}
+
 static void validate_done(struct agent *a, const struct helper_result *r)
 {
         struct preflight *f = &a->preflight;
@@ -172,11 +191,12 @@ static void validate_done(struct agent *a, const struct helper_result *r)
         char words[REASON_BYTES - 64];
 
         if (r->timed_out)
-                refuse(a, "%s --mode validate has not ended in time", args->program);
+                refuse(a, "%s --mode validate has not ended within %lld ms (--ready-timeout)", args->program,
+                       (long long)a->options->ready_timeout_ms);
         else if (r->job->error)
                 refuse(a, "cannot execute %s: %s", args->program, strerror((int)r->job->error));
         else if (proxy_words(r->text, r->n, r->job->code == CLD_EXITED ? r->job->status : -1, words, sizeof(words)))
-                refuse(a, "the proxy rejects its config or arguments: %s", words);
+                reject(a, args, words, sizeof(words));
         else if (r->job->code != CLD_EXITED)
                 refuse(a, "%s --mode validate was killed by signal %d", args->program, r->job->status);
         else if (r->job->status != 0)

@@ -2,6 +2,7 @@
 /* PURE. See proxy_words.h. */
 #include "agent/proxy_words.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* Skips "[time][pid][level][name] [file:line] " in front of a log line. */
@@ -58,4 +59,15 @@ bool proxy_words(const char *text, size_t n, int status, char *ret, size_t size)
                 line += bytes + (newline != NULL);
         }
         return false;
+}
+
+void proxy_words_rename(char *words, size_t size, const char *file, const char *known_as)
+{
+        char copy[1024];
+        const char *at = *file ? strstr(words, file) : NULL;
+
+        if (!at)
+                return;
+        (void)snprintf(copy, sizeof(copy), "%.*s%s%s", (int)(at - words), words, known_as, at + strlen(file));
+        (void)snprintf(words, size, "%s", copy);
 }

@@ -17,3 +17,6 @@
  * Return: true if the proxy rejected its config: it exited with another status than 0 and said why.
  */
 bool proxy_words(const char *text, size_t n, int status, char *ret, size_t size);
+
+/** proxy_words_rename() - in its words, calls a file as the user knows it; @words: cut to size again */
+void proxy_words_rename(char *words, size_t size, const char *file, const char *known_as);

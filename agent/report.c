@@ -51,7 +51,7 @@ const char *look_lack_text(enum look_lack l)
                 [LACK_ADMIN] = "the proxy's admin socket does not answer",
                 [LACK_STATIC_KEY] = "a listener of the config is not accepting yet",
                 [LACK_LDS] = "a listener of the control plane is not back yet, and the control plane has not said that it is gone",
-                [LACK_CREATE_FAILURES] = "the proxy could not create a listener that worked before",
+                [LACK_CREATE_FAILURES] = "the proxy could not create one of its listeners, see its log",
                 [LACK_QUEUE] = "connections wait in an accept queue that does not get shorter",
                 [LACK_AMBIGUOUS] = "two of its listeners have one address, in network namespaces that it does not name",
         };

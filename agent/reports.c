@@ -127,8 +127,9 @@ void report_last_words(const char *reason)
 static void removed(struct agent *a, const struct effect *fx)
 {
         const struct hr_key *k = &a->s.escrow.keys[fx->key].key;
+        uint64_t epoch = fx->epoch == NO_EPOCH ? a->s.wanted : fx->epoch; /* at a commit: the new one has never asked for it */
 
-        log_event(LOG_NOTICE, "socket.removed", F_UINT("epoch", fx->epoch), F_STR("url", k->url), F_UINT("worker", k->worker),
+        log_event(LOG_NOTICE, "socket.removed", F_UINT("epoch", epoch), F_STR("url", k->url), F_UINT("worker", k->worker),
                   F_STR("then", "closed: the proxy does not listen there any more"));
 }
 

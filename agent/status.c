@@ -224,6 +224,21 @@ static struct backoff backoff_now(const struct agent *a, struct mono now)
         return b;
 }
 
+/* As it was given, with the folder of a relative config: what `baton check` would be asked about. */
+static void write_command(struct agent *a, struct json_writer *w)
+{
+        const struct proxy_args *args = agent_args(a, a->s.served != NO_EPOCH ? a->s.served : a->s.wanted);
+
+        json_key(w, "command"), json_begin_array(w);
+        for (size_t i = 0; args->all[i]; i++) {
+                const char *word = i == 0 ? args->program : args->all[i];
+                CLEANUP(free_ptr) char *absolute = word == args->config_path ? realpath(word, NULL) : NULL;
+
+                json_string_value(w, absolute ? absolute : word);
+        }
+        json_end_array(w);
+}
+
 static void write_people(struct agent *a, struct json_writer *w)
 {
         char text[40];
@@ -332,7 +347,7 @@ bool status_sampling(void *userdata, bool start)
         return under_way;
 }
 
-void status_write(void *userdata, struct json_writer *w)
+void status_write(void *userdata, bool own, struct json_writer *w)
 {
         struct agent *a = userdata;
         const char *reason;
@@ -351,6 +366,8 @@ void status_write(void *userdata, struct json_writer *w)
                 json_string_value(w, "binary");
         json_end_array(w);
         json_key(w, "run_dir"), json_string_value(w, a->run_dir);
+        if (own) /* words of a command line may be nobody else's business */
+                write_command(a, w);
         write_people(a, w);
         write_epochs(a, w);
         write_listeners(a, w);
@@ -410,7 +427,11 @@ void status_metrics(void *userdata, struct metrics_writer *w)
         metrics_value(w, "baton_proxy_exits_total", "reason", "signal", (double)a->s.exits_signal);
         metrics_family(w, "baton_handovers_total", "counter", "Changes of the serving generation.");
         metrics_value2(w, "baton_handovers_total", "kind", "crash", "result", "committed", (double)a->s.crashes_recovered);
-        if (a->s.last.kind == LAST_CRASH && a->s.last.gap_ns >= 0) {
+        for (uint32_t kind = 0; kind < RUN_KINDS; kind++)
+                for (uint32_t result = RESULT_COMMITTED; result < RESULTS; result++)
+                        metrics_value2(w, "baton_handovers_total", "kind", run_kind_name(kind), "result", run_result_name(result),
+                                       (double)a->s.upgrade.counts[kind][result]);
+        if (a->s.last.kind != LAST_NONE && a->s.last.kind != LAST_START && a->s.last.gap_ns >= 0) {
                 metrics_family(w, "baton_handover_gap_seconds", "gauge", "Time without an acceptor in the last handover.");
                 metrics_value(w, "baton_handover_gap_seconds", NULL, NULL, (double)a->s.last.gap_ns / 1e9);
         }

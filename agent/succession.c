@@ -302,6 +302,7 @@ static void outage_begins(struct step *t, struct mono died)
 
         if (mono_is_never(s->outage)) {
                 s->outage = died;
+                s->crashed = s->wanted;
                 s->silenced_once = false;
                 s->hold_until = mono_after_ms(died, t->l->hold_ms);
                 s->last = (struct last_change){ .kind = s->served == NO_EPOCH ? LAST_START : LAST_CRASH,
@@ -409,18 +410,15 @@ void step_serves(struct step *t, struct epoch *e)
 void step_accepted(struct step *t, struct epoch *e)
 {
         struct succession *s = t->s;
-        bool crash = s->last.kind == LAST_CRASH;
-        int64_t gap = mono_is_never(s->outage) || !crash ? -1 : t->now.ns - s->outage.ns;
+        bool crash = s->served != NO_EPOCH && !mono_is_never(s->outage); /* what is told of last may be about an upgrade that failed meanwhile */
+        int64_t gap = crash ? t->now.ns - s->outage.ns : -1;
 
         if (s->served == NO_EPOCH && t->in->look && t->in->look->create_failures)
                 effects_report(t->out, e->number, REPORT_CREATE_FAILURES, (int64_t)t->in->look->create_failures);
-        if (!crash)
-                s->last = (struct last_change){ .kind = LAST_START, .from = e->number, .at_ns = t->now.ns };
-        else
-                s->crashes_recovered++;
-        s->last.result = RESULT_COMMITTED;
-        s->last.to = e->number;
-        s->last.gap_ns = gap;
+        s->crashes_recovered += crash;
+        s->last = (struct last_change){ .kind = crash ? LAST_CRASH : LAST_START, .result = RESULT_COMMITTED, .gap_ns = gap,
+                                        .from = crash ? s->crashed : e->number, .to = e->number,
+                                        .at_ns = crash ? s->outage.ns : t->now.ns };
         effects_report(t->out, e->number, REPORT_ACCEPTED, gap);
         step_serves(t, e);
         step_forget_the_gone(t);

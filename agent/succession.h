@@ -73,6 +73,7 @@ struct succession {
         struct mono relaunch_at;    /* or never */
         struct mono kit_retry_at;   /* or never */
         struct mono outage;         /* since when nothing serves, or never */
+        uint64_t crashed;           /* the epoch whose end began it */
         struct mono hold_until;     /* silence the held sockets then, or never */
         struct mono stop_drain_at, stop_term_by, stop_kill_by;
         struct backoff backoff;
@@ -129,7 +130,7 @@ struct succession_input {
         uint64_t requests_total;
         uint64_t ticket, command;
         int64_t observe_ms;
-        const char *text;           /* ON_KIT_FAILED, ON_PREFLIGHT, ON_EXIT, ON_LAUNCH_FAILED: what went wrong, or NULL */
+        const char *text;           /* ON_UPGRADE, ON_KIT_FAILED, ON_PREFLIGHT, ON_EXIT, ON_LAUNCH_FAILED: what went wrong, or NULL */
 };
 
 void succession_init(struct succession *s, const struct succession_limits *l);
@@ -172,6 +173,11 @@ void succession_resume(struct succession *s, const struct succession_limits *l, 
 struct mono succession_next(const struct succession *s);
 
 struct epoch *succession_find(struct succession *s, uint64_t number);              /* or NULL */
+/**
+ * succession_ticket() - as upgrade_ticket(), but an upgrade is over for who asked for it only when nobody gets the old content
+ * any more: its predecessor was told to drain, and has answered since
+ */
+enum ticket_state succession_ticket(const struct succession *s, uint64_t ticket, struct outcome *ret);
 bool succession_needs_command(const struct succession *s, uint64_t command);       /* some epoch or request runs it */
 const struct epoch *succession_serving(const struct succession *s);                /* or NULL */
 const char *succession_state_name(const struct succession *s);                     /* for `baton status` */

@@ -196,7 +196,10 @@ static uint64_t choose_wanted(const struct resume_fact *facts, size_t n)
         return listens != NO_EPOCH ? listens : starting != NO_EPOCH ? starting : up;
 }
 
-/* succession_resume() tells them: by the one road if they may have begun something. */
+/*
+ * succession_resume() tells them: by the one road if they may have begun something. Sockets that only they accepted from, or
+ * that they opened themselves, are still in the groups: until the youngest of them has ended these stay steered as they are.
+ */
 static void rebuild_others(struct succession *s, const struct succession_limits *l, struct mono now)
 {
         for (size_t i = 0; i < GENERATIONS_MAX; i++) {
@@ -209,6 +212,8 @@ static void rebuild_others(struct succession *s, const struct succession_limits 
                 e->ordered = true;
                 e->deadline = mono_after_ms(now, starting ? 0 : l->drain_ms);
                 e->kill_by = starting ? now : mono_after_ms(e->deadline, l->epoch.kill_ms);
+                if (s->steered_for == NO_EPOCH || e->number > s->steered_for)
+                        s->steered_for = e->number;
         }
 }
 
@@ -237,6 +242,8 @@ void succession_rebuild(struct succession *s, const struct succession_limits *l,
                 s->escrow.keys[i].shuffled = true; /* in which order they were opened is lost, and whether they are silent */
         }
         s->upgrade.runs = 1; /* groups may be steered: see escrow_repeat() */
+        if (s->steered_for != NO_EPOCH)
+                escrow_steered_unknown(&s->escrow);
         s->kit_retry_at = now;
         if (wanted)
                 return;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { KEPT_FREE = 3 };
 enum { HUSH_MS = 100, STEER_MS = 1000, QUEUES_MS = 5000, AGAIN_MS = 100, CLOSE_MS = 1000 };
 
 static struct epoch *candidate(struct succession *s)
@@ -114,7 +115,7 @@ static int64_t observe_ms(const struct step *t)
 void step_upgrade_asked(struct step *t)
 {
         struct run what = { .kind = RUN_UPGRADE, .copy_of = CONTENT_DISK, .command = t->in->command, .observe_ms = observe_ms(t) };
-        const char *reason = not_now(t);
+        const char *reason = t->in->text ? t->in->text : not_now(t); /* a text: its command cannot be taken */
 
         if (t->in->command > t->s->upgrade.commands)
                 t->s->upgrade.commands = t->in->command;
@@ -185,10 +186,20 @@ void step_rollback_asked(struct step *t)
 
 /* ---- prepared, checked, launched -------------------------------------------------------------------- */
 
+/* A crash must find room for its relaunch and the kit after it, however many generations drain: the last places are not for us. */
+static bool is_room(const struct succession *s)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < GENERATIONS_MAX; i++)
+                n += s->epochs[i].state == EPOCH_NONE;
+        return n > KEPT_FREE;
+}
+
 static void prepare(struct step *t, uint64_t copy_of)
 {
         struct succession *s = t->s;
-        struct epoch *e = step_new_kit(t, copy_of, s->upgrade.now.command);
+        struct epoch *e = is_room(s) ? step_new_kit(t, copy_of, s->upgrade.now.command) : NULL;
 
         s->upgrade.state = UPGRADE_PREPARING;
         if (!e) {
@@ -331,10 +342,10 @@ static void commit(struct step *t, struct epoch *e)
         step_forget_the_gone(t);
 }
 
-/* While nothing else serves, no clock is worth waiting for. */
+/* While nothing else serves, no clock is worth waiting for. And two must not read the same UDP sockets for longer than it takes. */
 static bool observed(const struct step *t)
 {
-        return !mono_before(t->now, t->s->upgrade.observed) || !succession_serving(t->s);
+        return escrow_holds_udp(&t->s->escrow) || !mono_before(t->now, t->s->upgrade.observed) || !succession_serving(t->s);
 }
 
 /* It did accept. Busy, under a load that it takes alone since a moment, or its control plane is changing something. */

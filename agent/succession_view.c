@@ -18,6 +18,30 @@ const struct epoch *succession_serving(const struct succession *s)
         return NULL;
 }
 
+static bool still_accepts(const struct succession *s, uint64_t number)
+{
+        for (size_t i = 0; i < GENERATIONS_MAX; i++) {
+                const struct epoch *e = &s->epochs[i];
+
+                if (e->number == number && e->state == EPOCH_DRAINING)
+                        return !e->ordered || !e->heard;
+        }
+        return false;
+}
+
+enum ticket_state succession_ticket(const struct succession *s, uint64_t ticket, struct outcome *ret)
+{
+        struct outcome o;
+        enum ticket_state state = upgrade_ticket(&s->upgrade, ticket, &o);
+
+        if (state != TICKET_DONE)
+                return state;
+        if (o.result == RESULT_COMMITTED && still_accepts(s, o.from))
+                return TICKET_WAITS;
+        *ret = o;
+        return TICKET_DONE;
+}
+
 bool succession_needs_command(const struct succession *s, uint64_t command)
 {
         if (upgrade_uses(&s->upgrade, command))

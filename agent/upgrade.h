@@ -12,7 +12,7 @@
 
 #include "agent/mono.h"
 
-enum { RUNS_MAX = 8, TICKETS_MAX = 64, OUTCOMES_MAX = 32, REASON_BYTES = 320 };
+enum { RUNS_MAX = 8, TICKETS_MAX = 64, OUTCOMES_MAX = 32, REASON_BYTES = 512 };
 
 enum run_kind { RUN_UPGRADE, RUN_ROLLBACK, RUN_KINDS };
 enum run_result { RESULT_PENDING, RESULT_COMMITTED, RESULT_REFUSED /* before its launch */, RESULT_ROLLED_BACK /* after it */, RESULTS };

@@ -137,6 +137,24 @@ int hr_peek(int fd, struct hr_message *ret, struct sockaddr_un *ret_peer)
         return 0;
 }
 
+static int send_message(int fd, const struct msghdr *msg)
+{
+        if (sendmsg(fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+                return 0;
+        switch (errno) {
+        case EAGAIN:
+        case ENOBUFS:
+        case ETOOMANYREFS: /* too many descriptors of ours are under way, unread */
+                return HR_WOULD_BLOCK;
+        case ECONNREFUSED:
+        case ENOENT:
+        case EPIPE:
+                return HR_NO_PEER;
+        default:
+                return -errno;
+        }
+}
+
 int hr_send(int fd, const struct sockaddr_un *peer, const struct hr_message *m, int pass_fd)
 {
         union {
@@ -164,18 +182,23 @@ int hr_send(int fd, const struct sockaddr_un *peer, const struct hr_message *m, 
                 c->cmsg_len = CMSG_LEN(sizeof(int));
                 memcpy(CMSG_DATA(c), &pass_fd, sizeof(int));
         }
-        if (sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+        return send_message(fd, &msg);
+}
+
+int hr_relay(int fd, const struct sockaddr_un *peer)
+{
+        uint8_t buf[HR_DATAGRAM_BYTES];
+        struct iovec iov = { buf, 0 };
+        struct msghdr msg = { .msg_name = (void *)peer, .msg_namelen = sizeof(*peer), .msg_iov = &iov, .msg_iovlen = 1 };
+        int r = hr_receive(fd, MSG_PEEK, buf, sizeof(buf), &iov.iov_len, NULL, NULL);
+
+        if (r == HR_GARBAGE) {
+                (void)hr_take(fd);
                 return 0;
-        switch (errno) {
-        case EAGAIN:
-        case ENOBUFS:
-        case ETOOMANYREFS: /* too many descriptors of ours are under way, unread */
-                return HR_WOULD_BLOCK;
-        case ECONNREFUSED:
-        case ENOENT:
-        case EPIPE:
-                return HR_NO_PEER;
-        default:
-                return -errno;
         }
+        if (r == 0)
+                r = send_message(fd, &msg);
+        if (r != HR_NOTHING && r != HR_WOULD_BLOCK)
+                (void)hr_take(fd);
+        return r;
 }

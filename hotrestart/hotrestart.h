@@ -232,6 +232,17 @@ int hr_take(int fd);
  */
 int hr_send(int fd, const struct sockaddr_un *peer, const struct hr_message *m, int pass_fd);
 
+/**
+ * hr_relay() - pass one datagram on as it is: a UDP packet that a draining Envoy forwards to its successor
+ * @fd:    bound to the HR_ROLE_UDP_CHILD name that the draining one sends to
+ * @peer:  the HR_ROLE_UDP_CHILD name of the Envoy that serves now
+ *
+ * Never blocks. Descriptors that come along are closed. A datagram that nobody takes is dropped, as the network would: nothing
+ * is owed for it. Return: 0; HR_NOTHING: none is there; HR_WOULD_BLOCK: no room at @peer, it is left where it was: try again, or
+ * hr_take(); HR_NO_PEER: dropped; -errno: dropped.
+ */
+int hr_relay(int fd, const struct sockaddr_un *peer);
+
 /*
  * The child role: asks a running Envoy as its successor would. Rules that keep it alive (protocol.md, harvest):
  * our name is bound before anything is asked, addresses are only text that Envoy itself sent, every reply is read.
@@ -366,13 +377,13 @@ int hr_listener_silence(int fd);
  * hr_listener_hush() - no new connection begins, whoever holds copies; those whose handshake is under way or done are kept
  *
  * The first packet of a handshake is dropped unanswered, so a client tries again a second later. To be called a moment
- * before hr_listener_silence(), which cuts what waits in the accept queue: the acceptor empties it in between. TCP only; there
- * is no way back. Return: 0; -errno
+ * before hr_listener_silence(), which cuts what waits in the accept queue: the acceptor empties it in between. TCP only.
+ * Return: 0; -errno
  */
 int hr_listener_hush(int fd);
 
 /**
- * hr_listener_revive() - listen() again, with the greatest backlog, and hear all that comes
+ * hr_listener_revive() - listen() again, with the greatest backlog, and let connections begin: it was silenced, or hushed
  * One that was bound to port 0 has lost its port by being silenced, and comes back on another. Return: 0; -errno
  */
 int hr_listener_revive(int fd);

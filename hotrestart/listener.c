@@ -115,8 +115,10 @@ int hr_listener_revive(int fd)
 
         if (r < 0 || type != SOCK_STREAM)
                 return r;
-        (void)setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &(int){ 0 }, sizeof(int)); /* of hr_listener_hush(); or there is none */
-        return listen(fd, INT_MAX) < 0 ? -errno : 0; /* the kernel cuts it to somaxconn */
+        if (listen(fd, INT_MAX) < 0) /* the kernel cuts it to somaxconn */
+                return -errno;
+        /* Of hr_listener_hush(); most often there is none. */
+        return setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &(int){ 0 }, sizeof(int)) < 0 && errno != ENOENT ? -errno : 0;
 }
 
 struct diag_answer {

@@ -90,6 +90,23 @@ void job_ack(struct keeper *k, uint64_t number)
                 k->jobs.top--;
 }
 
+/*
+ * What a helper run has started ends with it, and so does what a killed wrapper script leaves behind: it would keep the ports.
+ * To be called before the job is reaped: until then the number of its group is still its own.
+ */
+void job_ends(const struct keeper *k, pid_t pid, int code, int status)
+{
+        for (uint32_t i = 0; i < k->jobs.top; i++) {
+                const struct job *j = &k->jobs.list[i];
+
+                if (!j->used || j->pidfd < 0 || j->record.pid != pid)
+                        continue;
+                if (j->record.job >= WIRE_JOB_HELPER || (code == CLD_KILLED && status == SIGKILL))
+                        (void)kill(-pid, SIGKILL);
+                return;
+        }
+}
+
 bool job_reaped(struct keeper *k, pid_t pid, int code, int status)
 {
         for (uint32_t i = 0; i < k->jobs.top; i++) {

@@ -237,8 +237,10 @@ static void reap(struct keeper *k)
         self_sweep(k);
         for (;;) {
                 si.si_pid = 0;
-                if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG) < 0 || si.si_pid == 0)
+                if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0)
                         return;
+                job_ends(k, si.si_pid, si.si_code, si.si_status);
+                (void)waitid(P_PID, (id_t)si.si_pid, &si, WEXITED);
                 if (si.si_pid == k->agent.pid)
                         agent_died(k, si.si_code, si.si_status);
                 else if (!self_reaped(k, si.si_pid, si.si_code, si.si_status))

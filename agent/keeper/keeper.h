@@ -180,6 +180,7 @@ short talk_events(const struct keeper *k); /* what to poll for */
 /* jobs.c */
 int job_launch(struct keeper *k, uint64_t number, const char *record_name, uint32_t *ret_index); /* 0; -errno */
 void job_ack(struct keeper *k, uint64_t number);
+void job_ends(const struct keeper *k, pid_t pid, int code, int status);
 bool job_reaped(struct keeper *k, pid_t pid, int code, int status); /* false: not a job */
 uint32_t jobs_alive(const struct keeper *k);
 void jobs_signal(struct keeper *k, int signo);

@@ -144,7 +144,8 @@ static int send_facts(struct keeper *k)
                 .keeper_pid = k->pid,
                 .stop_count = k->stop.count,
                 .agent_starts = k->agent.starts,
-                .flags = k->flags | fresh | (k->agent.heir ? WIRE_REPLACED : 0),
+                .flags = k->flags | fresh | (k->agent.heir ? WIRE_REPLACED : 0) |
+                         (self_is_tried(k) || k->self.tell ? WIRE_TRIES : 0),
                 .nofile_soft = k->nofile_soft,
                 .nofile_hard = k->nofile_hard,
                 .listen_fds = k->inherited,

@@ -122,6 +122,7 @@ enum {
         WIRE_TERMINAL = 1 << 1, /* the keeper has a controlling terminal */
         WIRE_NOTIFIES = 1 << 2, /* the keeper has a NOTIFY_SOCKET */
         WIRE_REPLACED = 1 << 3, /* no agent has worked yet since the keeper was replaced */
+        WIRE_TRIES = 1 << 4,    /* WIRE_SELF_ENDED will come */
 };
 
 struct wire_signal {

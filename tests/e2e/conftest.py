@@ -2,6 +2,7 @@
 """Fixtures of the end-to-end tests: the built program, real Envoys, real traffic."""
 import os
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -91,6 +92,23 @@ def new_baton(request):
 def baton(new_baton):
     """One instance, not started yet: baton.run(...)."""
     return new_baton()
+
+
+@pytest.fixture
+def small_disk(baton):
+    """mount(KIB) puts a tmpfs of that size under the run directory."""
+    mounted = []
+
+    def mount(kib, *options):
+        baton.run_dir.mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join([f"size={kib}k", "mode=0755", *options]), "tmpfs", str(baton.run_dir)], check=True)
+        mounted.append(baton.run_dir)
+        return baton.run_dir
+
+    yield mount
+    baton.finish(judge=False)
+    for path in mounted:
+        subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 @pytest.fixture

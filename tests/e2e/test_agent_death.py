@@ -9,8 +9,8 @@ import urllib.request
 import pytest
 
 from support.config import DELAY_HEADER, Listener, free_port
-from support.crash import (AT_ONCE, MANY, Census, agents, ask_status, kill, kill_next_agents, proxies, serves, tell, wait_stable,
-                           wait_status)
+from support.crash import (AT_ONCE, MANY, Census, agents, ask_status, kill, kill_next_agents, proxies, serves, spoil_state, tell,
+                           wait_stable, wait_status)
 from support.instance import wait_until
 
 PLACES = ("store-before", "store", "take-before", "take", "send-before", "send")
@@ -152,14 +152,6 @@ def test_a_hung_agent_is_replaced_and_nobody_notices(baton, hammer):
     tell("agent stopped for ever", load)
     judge_no_crash(load)
     assert identity(after) == identity(before)
-
-
-def spoil_state(baton):
-    """Both slots, in place: the keeper holds this very file."""
-    with open(baton.run_dir / "state", "r+b") as f:
-        size = f.seek(0, 2)
-        f.seek(0)
-        f.write(b"\xa5" * size)
 
 
 def after_a_rebuild(baton, hammer, listener, load, before, moment, fresh):

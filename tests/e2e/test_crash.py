@@ -7,19 +7,9 @@ import time
 import pytest
 
 from support.config import Listener
-from support.crash import MANY, agents, footprint, kill, own_segments, proxies, tell, wait_stable
+from support.crash import MANY, agents, footprint, kill, own_segments, proxies, tell, wait_stable, without_sanitizer
 from support.envoys import VERSIONS, envoy
-from support.instance import build_dir, wait_until
-
-
-def without_sanitizer():
-    """Programs whose memory can be judged: a sanitizer's own bookkeeping grows for ever. None if they are not built, or
-    older than those that are tested."""
-    other = build_dir().parent.parent / "clang" / "bin"
-    try:
-        return other if (other / "baton-agent").stat().st_mtime >= (build_dir() / "baton-agent").stat().st_mtime else None
-    except OSError:
-        return None
+from support.instance import wait_until
 
 
 def judge(load):

@@ -444,23 +444,6 @@ def test_a_crash_without_a_run_directory_ends_with_1_and_says_why(baton):
     assert refuses(listener)
 
 
-@pytest.fixture
-def small_disk(baton):
-    """mount(KIB) puts a tmpfs of that size under the run directory."""
-    mounted = []
-
-    def mount(kib, *options):
-        baton.run_dir.mkdir(exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join([f"size={kib}k", "mode=0755", *options]), "tmpfs", str(baton.run_dir)], check=True)
-        mounted.append(baton.run_dir)
-        return baton.run_dir
-
-    yield mount
-    baton.finish(judge=False)
-    for path in mounted:
-        subprocess.run(["umount", "-l", str(path)], check=True)
-
-
 @pytest.mark.root
 def test_a_read_only_run_directory_is_a_clear_error_at_the_start(baton, small_disk):
     small_disk(1024, "ro")

@@ -20,6 +20,7 @@ pid_t __wrap_fork(void);
 
 static struct keeper keeper;
 static uint32_t errors[ERRORS];
+static char *words[4];
 
 pid_t __wrap_fork(void)
 {
@@ -127,6 +128,9 @@ static void run_keeper(struct input in, const int *pair)
         memset(&k->stop, 0, sizeof(k->stop));
         k->agent = (struct agent_process){ .start_at = MONO_NEVER, .kill_at = MONO_NEVER, .warned = MONO_NEVER };
         k->errors = errors;
+        k->path = "/dev/null";
+        k->self_argv = words;
+        k->self = (struct self){ .pid = 0 };
         k->notify_fd = -1;
         talk_open(k, pair[0]);
         while (k->talk.fd >= 0 && (n = next_message(&in, &bytes, &n_fds)) >= 0) {

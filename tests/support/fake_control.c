@@ -150,9 +150,9 @@ static enum control_ticket on_ticket(void *ud, uint64_t id, struct json_writer *
         return t->done ? CONTROL_TICKET_DONE : CONTROL_TICKET_WAITS;
 }
 
-static void on_status(void *ud, struct json_writer *w)
+static void on_status(void *ud, bool own, struct json_writer *w)
 {
-        (void)ud;
+        (void)ud, (void)own;
         json_begin_object(w);
         json_key(w, "name"), json_string_value(w, "fake");
         json_end_object(w);

@@ -28,7 +28,7 @@
 #include "tests/support/hammer_http.h"
 #include "tests/support/hammer_report.h"
 
-enum { CLIENTS_MAX = 1024, TARGETS_MAX = 64, REQUEST_BYTES = 4096, HEADERS_MAX = 16 };
+enum { CLIENTS_MAX = REPORT_CLIENTS, TARGETS_MAX = 64, REQUEST_BYTES = 4096, HEADERS_MAX = 16 };
 enum { TAG_SIGNAL = CLIENTS_MAX, TAG_MARK };
 
 #define NEVER INT64_MAX
@@ -62,7 +62,7 @@ struct hammer {
         unsigned n_clients, n_kept, n_targets, n_headers, n_expected, n_flowing;
         int64_t pace_us, timeout_us, retry_us, duration_us, end_us;
         uint64_t requests_max, begun;
-        bool announce, stopping;
+        bool announce, histogram, stopping;
         const char *path;
         const char *headers[HEADERS_MAX];
         const char *expected[HEADERS_MAX];
@@ -101,7 +101,7 @@ static void lose(struct hammer *h, struct client *c, enum outcome outcome, int e
         int64_t now = now_us();
 
         hang_up(c);
-        report_add(&h->report, outcome, c->began_us, now, error);
+        report_add(&h->report, c->n, outcome, c->began_us, now, error);
         rest(c, now + (outcome < DONE_REUSED_RESET ? h->retry_us : 0));
 }
 
@@ -149,8 +149,8 @@ static void finish(struct hammer *h, struct client *c)
                 outcome = DONE_BAD_STATUS;
         else if (!body_is_expected(h, r))
                 outcome = DONE_BAD_BODY;
-        report_body(&h->report, r->body, r->body_len);
-        report_add(&h->report, outcome, c->began_us, now, outcome == DONE_BAD_STATUS ? r->status : 0);
+        report_body(&h->report, r->body, r->body_len, now);
+        report_add(&h->report, c->n, outcome, c->began_us, now, outcome == DONE_BAD_STATUS ? r->status : 0);
         if (outcome == DONE_OK)
                 announce_flow(h, c);
         if (!c->keep || r->close)
@@ -413,7 +413,8 @@ static void run(struct hammer *h)
         int64_t now = now_us();
         bool busy = false;
 
-        report_init(&h->report, now);
+        report_init(&h->report, h->n_clients, now);
+        h->report.histogram = h->histogram;
         h->end_us = now + h->duration_us;
         for (;;) {
                 now = now_us();
@@ -569,10 +570,11 @@ static const char usage[] =
         "  --expect TEXT    each body must begin with one of these; repeatable\n"
         "  --mark-fd FD     each line read there ends a slice of the report and names the next; its end stops the run\n"
         "  --announce       print {\"flowing\":true} when every client has had an answer\n"
+        "  --histogram      each line tells the latencies too, as [microseconds, how many]\n"
         "SIGUSR1 begins a new slice too. Each slice, and the whole run at the end, is one line of JSON.\n";
 
 enum { OPT_CLIENTS = 256, OPT_KEPT, OPT_PACE, OPT_RETRY, OPT_TIMEOUT, OPT_DURATION, OPT_REQUESTS, OPT_PATH, OPT_HEADER,
-       OPT_EXPECT, OPT_MARK_FD, OPT_ANNOUNCE, OPT_URL, OPT_HELP };
+       OPT_EXPECT, OPT_MARK_FD, OPT_ANNOUNCE, OPT_HISTOGRAM, OPT_URL, OPT_HELP };
 
 static const struct option long_options[] = {
         { "clients", required_argument, NULL, OPT_CLIENTS },   { "kept", required_argument, NULL, OPT_KEPT },
@@ -581,7 +583,8 @@ static const struct option long_options[] = {
         { "requests", required_argument, NULL, OPT_REQUESTS }, { "path", required_argument, NULL, OPT_PATH },
         { "header", required_argument, NULL, OPT_HEADER },     { "expect", required_argument, NULL, OPT_EXPECT },
         { "mark-fd", required_argument, NULL, OPT_MARK_FD },   { "announce", no_argument, NULL, OPT_ANNOUNCE },
-        { "url", required_argument, NULL, OPT_URL },           { "help", no_argument, NULL, OPT_HELP },
+        { "histogram", no_argument, NULL, OPT_HISTOGRAM },     { "url", required_argument, NULL, OPT_URL },
+        { "help", no_argument, NULL, OPT_HELP },
         { 0 },
 };
 
@@ -655,6 +658,9 @@ static void take_option(struct hammer *h, int option)
                 return;
         case OPT_ANNOUNCE:
                 h->announce = true;
+                return;
+        case OPT_HISTOGRAM:
+                h->histogram = true;
                 return;
         case OPT_URL:
                 add_target(h, optarg);

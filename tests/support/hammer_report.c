@@ -28,9 +28,12 @@ static void counts_begin(struct counts *c, const char *name, int64_t now_us)
         c->began_us = now_us;
 }
 
-void report_init(struct report *r, int64_t now_us)
+void report_init(struct report *r, unsigned n_clients, int64_t now_us)
 {
         memset(r, 0, sizeof(*r));
+        r->n_clients = n_clients;
+        for (unsigned i = 0; i < n_clients; i++)
+                r->client_ok_us[i] = now_us;
         counts_begin(&r->total, "total", now_us);
         counts_begin(&r->slice, "start", now_us);
         r->began_us = now_us;
@@ -71,49 +74,71 @@ static void counts_add(struct counts *c, enum outcome outcome, int64_t took_us, 
         }
 }
 
-static void note_gap(struct report *r, int64_t now_us)
+static void raise_to(int64_t *max, int64_t value)
 {
-        int64_t gap_us = now_us - r->last_ok_us;
-
-        if (r->stopped_us)
-                return;
-        if (gap_us > r->total.longest_gap_us)
-                r->total.longest_gap_us = gap_us;
-        if (gap_us > r->slice.longest_gap_us)
-                r->slice.longest_gap_us = gap_us;
+        if (value > *max)
+                *max = value;
 }
 
-void report_add(struct report *r, enum outcome outcome, int64_t began_us, int64_t now_us, int error)
+static void note_gap(struct report *r, int64_t now_us)
+{
+        if (r->stopped_us)
+                return;
+        raise_to(&r->total.longest_gap_us, now_us - r->last_ok_us);
+        raise_to(&r->slice.longest_gap_us, now_us - r->last_ok_us);
+}
+
+static void note_client_gap(struct report *r, unsigned client, int64_t now_us)
+{
+        if (r->stopped_us)
+                return;
+        raise_to(&r->total.longest_client_gap_us, now_us - r->client_ok_us[client]);
+        raise_to(&r->slice.longest_client_gap_us, now_us - r->client_ok_us[client]);
+}
+
+/* Also those who still wait. */
+static void note_all_gaps(struct report *r, int64_t now_us)
+{
+        note_gap(r, now_us);
+        for (unsigned i = 0; i < r->n_clients; i++)
+                note_client_gap(r, i, now_us);
+}
+
+void report_add(struct report *r, unsigned client, enum outcome outcome, int64_t began_us, int64_t now_us, int error)
 {
         counts_add(&r->total, outcome, now_us - began_us, now_us - r->began_us, error);
         counts_add(&r->slice, outcome, now_us - began_us, now_us - r->began_us, error);
-        if (outcome == DONE_OK) {
-                note_gap(r, now_us);
-                r->last_ok_us = now_us;
-        }
+        if (outcome != DONE_OK)
+                return;
+        note_gap(r, now_us);
+        note_client_gap(r, client, now_us);
+        r->last_ok_us = now_us;
+        r->client_ok_us[client] = now_us;
 }
 
-static void counts_body(struct counts *c, const char *body, size_t len)
+static void counts_body(struct counts *c, const char *body, size_t len, int64_t at_us)
 {
         for (size_t i = 0; i < REPORT_BODIES; i++) {
                 if (!c->bodies[i].n) {
                         memcpy(c->bodies[i].text, body, len);
                         c->bodies[i].len = len;
+                        c->bodies[i].first_us = at_us;
                 }
                 if (c->bodies[i].len == len && memcmp(c->bodies[i].text, body, len) == 0) {
                         c->bodies[i].n++;
+                        c->bodies[i].last_us = at_us;
                         return;
                 }
         }
         c->bodies_more++;
 }
 
-void report_body(struct report *r, const char *body, size_t len)
+void report_body(struct report *r, const char *body, size_t len, int64_t now_us)
 {
         if (len > sizeof(r->total.bodies[0].text))
                 len = sizeof(r->total.bodies[0].text);
-        counts_body(&r->total, body, len);
-        counts_body(&r->slice, body, len);
+        counts_body(&r->total, body, len, now_us - r->began_us);
+        counts_body(&r->slice, body, len, now_us - r->began_us);
 }
 
 void report_status(struct report *r, int status)
@@ -152,16 +177,16 @@ static void print_text(const char *text, size_t len)
         putchar('"');
 }
 
-static double percentile_ms(const struct counts *c, double share)
+int64_t report_percentile_us(const struct counts *c, double share)
 {
         uint64_t want = (uint64_t)((double)c->outcomes[DONE_OK] * share), seen = 0;
 
         for (size_t i = 0; i < REPORT_BUCKETS; i++) {
                 seen += c->latency[i];
                 if (seen > want)
-                        return (double)bucket_us(i) / 1000.0;
+                        return bucket_us(i);
         }
-        return (double)c->latency_max_us / 1000.0;
+        return c->latency_max_us;
 }
 
 static void print_sums(const struct counts *c)
@@ -197,7 +222,15 @@ static void print_lists(const struct counts *c)
                 printf(":%llu", (unsigned long long)c->bodies[i].n);
                 comma = ",";
         }
-        printf("},\"bodies_more\":%llu,\"samples\":[", (unsigned long long)c->bodies_more);
+        printf("},\"bodies_more\":%llu,\"body_times\":{", (unsigned long long)c->bodies_more);
+        comma = "";
+        for (size_t i = 0; i < REPORT_BODIES && c->bodies[i].n; i++) {
+                printf("%s", comma);
+                print_text(c->bodies[i].text, c->bodies[i].len);
+                printf(":[%.1f,%.1f]", (double)c->bodies[i].first_us / 1000.0, (double)c->bodies[i].last_us / 1000.0);
+                comma = ",";
+        }
+        printf("},\"samples\":[");
         comma = "";
         for (size_t i = 0; i < c->n_samples; i++) {
                 const char *error = c->samples[i].outcome == DONE_BAD_STATUS ? NULL : strerrorname_np(c->samples[i].error);
@@ -209,6 +242,20 @@ static void print_lists(const struct counts *c)
                 else if (c->samples[i].error && error)
                         printf(",\"error\":\"%s\"", error);
                 putchar('}');
+                comma = ",";
+        }
+        putchar(']');
+}
+
+static void print_latencies(const struct counts *c)
+{
+        const char *comma = "";
+
+        printf(",\"latencies_us\":[");
+        for (size_t i = 0; i < REPORT_BUCKETS; i++) {
+                if (!c->latency[i])
+                        continue;
+                printf("%s[%lld,%u]", comma, (long long)bucket_us(i), c->latency[i]);
                 comma = ",";
         }
         putchar(']');
@@ -226,16 +273,19 @@ static void counts_print(const struct report *r, const struct counts *c, int64_t
         print_sums(c);
         printf(",\"idle_closed\":%llu,\"connections\":%llu,\"longest_gap_ms\":%.1f", (unsigned long long)c->idle_closed,
                (unsigned long long)c->connections, (double)c->longest_gap_us / 1000.0);
-        printf(",\"p50_ms\":%.2f,\"p99_ms\":%.2f,\"max_ms\":%.2f", percentile_ms(c, 0.50), percentile_ms(c, 0.99),
-               (double)c->latency_max_us / 1000.0);
+        printf(",\"longest_client_gap_ms\":%.1f", (double)c->longest_client_gap_us / 1000.0);
+        printf(",\"p50_ms\":%.2f,\"p99_ms\":%.2f,\"max_ms\":%.2f", (double)report_percentile_us(c, 0.50) / 1000.0,
+               (double)report_percentile_us(c, 0.99) / 1000.0, (double)c->latency_max_us / 1000.0);
         print_lists(c);
+        if (r->histogram)
+                print_latencies(c);
         printf("}\n");
         (void)fflush(stdout);
 }
 
 void report_mark(struct report *r, const char *name, int64_t now_us)
 {
-        note_gap(r, now_us);
+        note_all_gaps(r, now_us);
         counts_print(r, &r->slice, now_us);
         r->n_slices++;
         counts_begin(&r->slice, name, now_us);
@@ -245,7 +295,7 @@ void report_stop(struct report *r, int64_t now_us)
 {
         if (r->stopped_us)
                 return;
-        note_gap(r, now_us);
+        note_all_gaps(r, now_us);
         r->stopped_us = now_us;
 }
 

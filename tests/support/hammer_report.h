@@ -27,7 +27,8 @@ enum outcome {
         DONE_KINDS,
 };
 
-enum { REPORT_BODIES = 32, REPORT_STATUSES = 600, REPORT_BUCKETS = 1024, REPORT_SAMPLES = 24, REPORT_NAME_BYTES = 64 };
+enum { REPORT_BODIES = 32, REPORT_STATUSES = 600, REPORT_BUCKETS = 1024, REPORT_SAMPLES = 24, REPORT_NAME_BYTES = 64,
+       REPORT_CLIENTS = 1024 };
 
 struct counts {
         char name[REPORT_NAME_BYTES];
@@ -35,13 +36,15 @@ struct counts {
         uint64_t outcomes[DONE_KINDS];
         uint64_t idle_closed;   /* a kept connection that was closed between two requests */
         uint64_t connections;
-        int64_t longest_gap_us;
+        int64_t longest_gap_us;        /* nobody had a success for so long */
+        int64_t longest_client_gap_us; /* one of the clients had none for so long */
         int64_t latency_max_us;
         uint32_t latency[REPORT_BUCKETS];
         uint64_t statuses[REPORT_STATUSES];
         struct {
                 size_t len;
                 uint64_t n;
+                int64_t first_us, last_us;
                 char text[64];
         } bodies[REPORT_BODIES];
         uint64_t bodies_more;
@@ -55,16 +58,22 @@ struct counts {
 
 struct report {
         struct counts total, slice;
-        unsigned n_slices;
+        unsigned n_slices, n_clients;
+        bool histogram; /* print the latencies too, so that slices can be put together */
         int64_t began_us, last_ok_us;
+        int64_t client_ok_us[REPORT_CLIENTS]; /* the last success of each, at first the beginning */
         int64_t stopped_us; /* 0: runs */
 };
 
-void report_init(struct report *r, int64_t now_us);
+/* @n_clients: at most REPORT_CLIENTS */
+void report_init(struct report *r, unsigned n_clients, int64_t now_us);
 
-/* One request ended; `began_us` is when it was begun, `error` an errno or an HTTP status that tells more. */
-void report_add(struct report *r, enum outcome outcome, int64_t began_us, int64_t now_us, int error);
-void report_body(struct report *r, const char *body, size_t len);
+/* A request of a client ended; `began_us` is when it was begun, `error` an errno or an HTTP status that tells more. */
+void report_add(struct report *r, unsigned client, enum outcome outcome, int64_t began_us, int64_t now_us, int error);
+void report_body(struct report *r, const char *body, size_t len, int64_t now_us);
+
+/* The latency that so large a share of the successes did not exceed, to about 3 %; 0 if there was none. */
+int64_t report_percentile_us(const struct counts *c, double share);
 void report_status(struct report *r, int status);
 void report_idle_closed(struct report *r);
 void report_connection(struct report *r);

@@ -13,12 +13,12 @@ uint64_t hr_test_base_id(void)
         return HR_BASE_ID_MAX - (uint64_t)getpid();
 }
 
-static int open_one(enum hr_role role, unsigned index, struct sockaddr_un *ret_name)
+static int open_one(unsigned n, enum hr_role role, unsigned index, struct sockaddr_un *ret_name)
 {
-        char path[32];
+        char path[48];
         int fd = -1;
 
-        (void)snprintf(path, sizeof(path), "@hr_test_%d", (int)getpid());
+        (void)snprintf(path, sizeof(path), "@hr_test_%d_%u", (int)getpid(), n);
         cr_assert_eq(hr_name(path, 1, index, role, ret_name), 0);
         cr_assert_eq(hr_bind(ret_name, 0, &fd), 0);
         return fd;
@@ -26,10 +26,12 @@ static int open_one(enum hr_role role, unsigned index, struct sockaddr_un *ret_n
 
 struct hr_pair hr_pair_open(void)
 {
+        static unsigned pairs; /* a test may have several at once */
         struct hr_pair p;
 
-        p.envoy = open_one(HR_ROLE_PARENT, 0, &p.envoy_name);
-        p.us = open_one(HR_ROLE_CHILD, 1, &p.our_name);
+        pairs++;
+        p.envoy = open_one(pairs, HR_ROLE_PARENT, 0, &p.envoy_name);
+        p.us = open_one(pairs, HR_ROLE_CHILD, 1, &p.our_name);
         return p;
 }
 

@@ -167,7 +167,12 @@ Test(gate, a_static_key_that_was_not_asked_for_lacks_unless_the_content_changed)
         e.keys[1].by[CLAIM_WANTED].epoch = 0;
         cr_assert_eq(escrow_take_look(&e, &crash, &l), LACK_STATIC_KEY);
         changed.same_content = false;
-        cr_assert_eq(escrow_take_look(&e, &changed, &l), LACK_NOTHING);
+        cr_assert_eq(escrow_take_look(&e, &changed, &l), LACK_STATIC_KEY, "its worker 0 asks however many there are");
+        e.keys[1].key.worker = 1;
+        cr_assert_eq(escrow_take_look(&e, &changed, &l), LACK_NOTHING, "fewer workers");
+        e.keys[1].key.worker = 0;
+        l.n_statics = 1;
+        cr_assert_eq(escrow_take_look(&e, &changed, &l), LACK_NOTHING, "the listener has gone");
 }
 
 Test(gate, a_key_from_outside_must_be_back_or_declared_gone)

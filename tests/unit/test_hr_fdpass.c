@@ -269,3 +269,43 @@ Test(hr_fdpass, the_short_form_of_an_abstract_name_is_another_name)
         cr_assert_eq(sendto(p.us, "", 0, 0, (const struct sockaddr *)&p.envoy_name, sizeof(p.envoy_name)), 0);
         hr_pair_close(&p);
 }
+
+Test(hr_fdpass, a_packet_is_passed_on_as_it_is_and_one_that_nobody_takes_is_dropped)
+{
+        struct hr_pair p = hr_pair_open();
+        struct sockaddr_un nobody = p.envoy_name;
+        char packet[] = "any bytes \0 at all", got[64];
+
+        nobody.sun_path[sizeof(nobody.sun_path) - 1] = 'x';
+        cr_assert_eq(hr_relay(p.us, &p.envoy_name), HR_NOTHING);
+        hr_pair_throw(p.envoy, &p.our_name, packet, sizeof(packet), -1, 0);
+        cr_assert_eq(hr_relay(p.us, &p.envoy_name), 0);
+        cr_assert_eq(recv(p.envoy, got, sizeof(got), MSG_DONTWAIT), (ssize_t)sizeof(packet));
+        cr_assert_eq(memcmp(got, packet, sizeof(packet)), 0);
+        hr_pair_throw(p.envoy, &p.our_name, packet, sizeof(packet), -1, 0);
+        cr_assert_eq(hr_relay(p.us, &nobody), HR_NO_PEER);
+        cr_assert_eq(hr_relay(p.us, &p.envoy_name), HR_NOTHING, "it was not kept for later");
+        hr_pair_close(&p);
+}
+
+Test(hr_fdpass, a_packet_for_which_there_is_no_room_stays_and_is_passed_on_later)
+{
+        struct hr_pair from = hr_pair_open(), to = hr_pair_open();
+        char got[64];
+        int n = 0;
+
+        while (sendto(to.envoy, "full", 4, MSG_DONTWAIT, (const struct sockaddr *)&to.our_name, sizeof(to.our_name)) == 4)
+                n++;
+        cr_assert_gt(n, 0);
+        cr_assert_eq(sendto(from.envoy, "kept", 4, 0, (const struct sockaddr *)&from.our_name, sizeof(from.our_name)), 4);
+        cr_assert_eq(hr_relay(from.us, &to.our_name), HR_WOULD_BLOCK);
+        cr_assert_eq(hr_relay(from.us, &to.our_name), HR_WOULD_BLOCK);
+        for (int i = 0; i < n; i++)
+                cr_assert_eq(recv(to.us, got, sizeof(got), MSG_DONTWAIT), 4);
+        cr_assert_eq(hr_relay(from.us, &to.our_name), 0);
+        cr_assert_eq(recv(to.us, got, sizeof(got), MSG_DONTWAIT), 4);
+        cr_assert_eq(memcmp(got, "kept", 4), 0);
+        cr_assert_eq(hr_relay(from.us, &to.our_name), HR_NOTHING);
+        hr_pair_close(&from);
+        hr_pair_close(&to);
+}

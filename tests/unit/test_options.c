@@ -280,12 +280,12 @@ Test(options, what_is_not_in_this_version_is_refused_only_when_it_is_asked_for)
 {
         static const char *const asks[] = {
                 "--watch=/x", "--splay=1s", "--certs=/x", "--certs-mode=publish", "--certs-verify=pair", "--standby", "--max-draining=2",
-                "--hang-timeout=5s", "--observe=1s", "--listen=:1", "--probe=tcp", "--state-dir=/x", "--proxy-user=x",
+                "--hang-timeout=5s", "--listen=:1", "--probe=tcp", "--state-dir=/x", "--proxy-user=x",
                 "--stats-interval=1s", "--admin=127.0.0.1:1", "--handover=listen-fds",
         };
         static const char *const does_not_ask[] = {
                 "--splay=0", "--certs-mode=restart", "--certs-verify=strict", "--standby=false", "--max-draining=none", "--hang-timeout=off",
-                "--observe=0s", "--stats-interval=10s", "--admin=bootstrap", "--admin=off",
+                "--observe=1s", "--stats-interval=10s", "--admin=bootstrap", "--admin=off",
         };
 
         for (size_t i = 0; i < sizeof(asks) / sizeof(asks[0]); i++) {

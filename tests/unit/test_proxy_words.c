@@ -55,3 +55,18 @@ Test(proxy_words, a_zero_byte_in_front_hides_nothing_and_what_is_too_long_is_cut
         cr_assert(proxy_words(text, sizeof(text) - 1, 1, words, sizeof(words)));
         cr_assert_str_eq(words, "PARSE ERROR");
 }
+
+Test(proxy_words, a_file_is_called_as_the_user_knows_it)
+{
+        char words[64] = "error in '/run/b/envoy-rev7.yaml': no";
+        char tight[] = "error in '/r/7': no";
+
+        proxy_words_rename(words, sizeof(words), "/run/b/envoy-rev7.yaml", "/etc/envoy.yaml");
+        cr_expect_str_eq(words, "error in '/etc/envoy.yaml': no");
+        proxy_words_rename(words, sizeof(words), "/run/b/envoy-rev7.yaml", "/other");
+        cr_expect_str_eq(words, "error in '/etc/envoy.yaml': no");
+        proxy_words_rename(words, sizeof(words), "", "/other");
+        cr_expect_str_eq(words, "error in '/etc/envoy.yaml': no");
+        proxy_words_rename(tight, sizeof(tight), "/r/7", "/etc/envoy.yaml");
+        cr_expect_str_eq(tight, "error in '/etc/envo");
+}

@@ -314,6 +314,48 @@ Test(rebuild, if_none_listens_the_one_that_starts_is_wanted_and_not_those_that_d
         cr_assert_eq(rebuilt_epoch(s, 6)->state, EPOCH_STARTING);
 }
 
+static size_t repeated(struct succession *s, enum effect_kind kind)
+{
+        static struct effects fx;
+        struct succession_limits l = script_limits();
+        size_t n = 0;
+
+        fx.n = 0;
+        succession_resume(s, &l, NULL, 0, (struct mono){ 5000000000 }, &fx);
+        for (size_t i = 0; i < fx.n; i++)
+                n += fx.list[i].kind == kind;
+        return n;
+}
+
+Test(rebuild, what_was_hushed_for_an_upgrade_that_is_forgotten_gets_connections_again)
+{
+        struct succession *s = rebuilt((const struct resume_fact[]){ { .epoch = 7, .job_known = true, .alive = true, .listens = true } }, 1);
+
+        cr_assert_eq(repeated(s, DO_REVIVE), 1);
+}
+
+Test(rebuild, groups_stay_steered_until_who_was_in_the_way_has_ended)
+{
+        static struct effects fx;
+        struct succession_limits l = script_limits();
+        struct succession *s = rebuilt((const struct resume_fact[]){ { .epoch = 5, .job_known = true, .alive = true },
+                                                                     { .epoch = 7, .job_known = true, .alive = true, .listens = true } }, 2);
+
+        cr_assert(succession_serving(s) && succession_serving(s)->number == 7);
+        cr_assert_eq(repeated(s, DO_UNSTEER), 0, "sockets of the one that drains may be in the group");
+        fx.n = 0;
+        succession_step(s, &l, &(struct succession_input){ .event = ON_EXIT, .epoch = 5, .exit_code = CLD_EXITED }, (struct mono){ 6000000000 }, &fx);
+        cr_assert(fx.n > 0 && s->escrow.keys[0].steer == 0);
+        cr_assert(s->steered_for == NO_EPOCH);
+}
+
+Test(rebuild, groups_are_not_steered_when_nobody_is_in_the_way)
+{
+        struct succession *s = rebuilt((const struct resume_fact[]){ { .epoch = 7, .job_known = true, .alive = true, .listens = true } }, 1);
+
+        cr_assert_eq(repeated(s, DO_UNSTEER), 1);
+}
+
 Test(rebuild, who_still_starts_is_waited_for_and_its_clients_not_for_ever)
 {
         struct succession *s = rebuilt((const struct resume_fact[]){ { .epoch = 7, .job_known = true, .alive = true, .initializing = true } }, 1);

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 
-from .instance import WAIT_S, memory_kib, open_descriptors, segments, wait_until
+from .instance import WAIT_S, build_dir, memory_kib, open_descriptors, segments, wait_until
 
 # A generation that has served for a second is replaced at once, and tokens are no matter.
 MANY = ("--retry-tokens", "1000", "--stable", "1s")
@@ -112,6 +112,16 @@ def footprint(baton):
     }
 
 
+def without_sanitizer():
+    """Programs whose memory can be judged: a sanitizer's own bookkeeping grows for ever. None if they are not built, or
+    older than those that are tested."""
+    other = build_dir().parent.parent / "clang" / "bin"
+    try:
+        return other if (other / "baton-agent").stat().st_mtime >= (build_dir() / "baton-agent").stat().st_mtime else None
+    except OSError:
+        return None
+
+
 def own_segments(baton):
     """Segments of this instance: its epochs' base ids lie in the run directory."""
     wanted = set()
@@ -177,3 +187,11 @@ def kill_next_agents(baton, times, but=()):
         kill(pid)
         killed.append(pid)
     return killed
+
+
+def spoil_state(baton):
+    """Both slots, in place: the keeper holds this very file."""
+    with open(baton.run_dir / "state", "r+b") as f:
+        size = f.seek(0, 2)
+        f.seek(0)
+        f.write(b"\xa5" * size)

@@ -37,16 +37,17 @@ class Counts:
         return self.failed - self.reset - self.eof - self.cut
 
     def __repr__(self):
-        shown = {k: v for k, v in self.fields.items() if v not in (0, {}, [], None)}
+        shown = {k: v for k, v in self.fields.items() if v not in (0, {}, [], None) and k != "latencies_us"}
         return f"Counts({shown})"
 
 
 class Hammer:
     def __init__(self, program, targets, *, clients=8, kept=2, pace_ms=5, timeout_ms=10000, duration_s=600, path="/",
-                 headers=(), expect=(), wait_flow=True, cwd=None):
+                 headers=(), expect=(), wait_flow=True, cwd=None, histogram=False):
         self._command = [str(program), "--announce", "--mark-fd", "0", f"--clients={clients}", f"--kept={kept}",
                          f"--pace={pace_ms}", f"--timeout={timeout_ms}", f"--duration={duration_s}", f"--path={path}"]
         self._command += [f"--header={h}" for h in headers] + [f"--expect={e}" for e in expect]
+        self._command += ["--histogram"] if histogram else []
         self._command += [t if isinstance(t, str) else t.target for t in targets]
         self._wait_flow, self._process, self._buffer, self._cwd = wait_flow, None, b"", cwd
         self.slices = {}
@@ -57,6 +58,9 @@ class Hammer:
         if name.startswith("_") or total is None:
             raise AttributeError(name)
         return getattr(total, name)
+
+    def __repr__(self):
+        return f"Hammer({self.total})"
 
     def __enter__(self):
         self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self._cwd)

@@ -4,7 +4,7 @@
     wrapper = Wrapper(baton.dir)           serves
     wrapper.mode("exit 1")                 from now on a start ends so; any shell text will do
     wrapper.mode("serve")
-    wrapper.starts()                       how often it was started, validate runs left out
+    wrapper.starts()                       how often it was started, version and validate runs left out
 """
 import pathlib
 
@@ -12,8 +12,12 @@ from .envoys import NEWEST, envoy
 
 SCRIPT = """#!/bin/sh
 case " $* " in
+*" --hot-restart-version "*) exec {envoy} "$@" ;;
 *" --mode validate "*)
         . {validate}
+        exec {envoy} "$@"
+        ;;
+*" --hot-restart-version "*)
         exec {envoy} "$@"
         ;;
 esac
