@@ -271,7 +271,7 @@ static void steer(struct agent *a, const struct effect *fx)
                 for (size_t m = 0; m < n; m++)
                         known += a->s.escrow.keys[i].inode == inodes[m];
         if (r == 0)
-                r = n > known ? FOREIGN : hr_steer_attach(a->sockets[fx->key], &(struct hr_steer){ .count = (uint16_t)fx->value });
+                r = n > known && fx->arg != STEER_AGAIN ? FOREIGN : hr_steer_attach(a->sockets[fx->key], &(struct hr_steer){ .count = (uint16_t)fx->value });
         if (r == 0)
                 return;
         log_event(LOG_INFO, "steering.refused", F_STR("url", k->key.url),

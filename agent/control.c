@@ -310,8 +310,11 @@ static enum MHD_Result post_order(struct control_request *r, enum control_comman
         CLEANUP(order_done) struct order order = { 0 };
         struct order_error e;
         char detail[128];
-        int err = order_read(r->body, r->n, &order, &e);
+        int err;
 
+        if (r->control->closing) /* nothing is stored any more */
+                return ending(r);
+        err = order_read(r->body, r->n, &order, &e);
         if (err < 0) {
                 (void)snprintf(detail, sizeof(detail), "%s: %s", e.member, e.text);
                 return control_answer_error(r->connection, err == -ENOMEM ? 500 : 400, "bad argument", detail);

@@ -22,7 +22,8 @@ enum effect_kind {
         DO_CLOSE,            /* key: keeper first, then ours */
         DO_HUSH,             /* key: no new connection begins; what waits in the queue is still accepted */
         DO_SILENCE,          /* key */
-        DO_STEER,            /* key; value: new connections of its group go to so many members, from the first on */
+        DO_STEER,            /* key; value: new connections of its group go to so many members, from the first on; arg: STEER_AGAIN
+                                or 0 */
         DO_UNSTEER,          /* key */
         DO_COUNT_LEAVING,    /* how many connections wait in the queues of what leaves? */
         DO_PREFLIGHT,        /* epoch: may it be launched? */
@@ -84,6 +85,9 @@ enum report_kind {
 
 /* arg of REPORT_EXITED: not the one that is wanted, so nothing follows from it */
 #define EXIT_OF_ANOTHER (-2)
+
+/* arg of DO_STEER: it was done before, and who has joined since, such as one on trial, is no stranger */
+#define STEER_AGAIN 1
 
 #define CONTENT_DISK UINT64_MAX
 

@@ -321,7 +321,7 @@ void escrow_repeat(const struct escrow *e, bool revive, bool steered, struct eff
                 if (!e->keys[i].inode || hr_key_is_udp(&e->keys[i].key))
                         continue;
                 if (e->keys[i].steer && e->keys[i].steer != STEER_UNKNOWN)
-                        effects_add(out, (struct effect){ .kind = DO_STEER, .key = i, .value = e->keys[i].steer });
+                        effects_add(out, (struct effect){ .kind = DO_STEER, .key = i, .value = e->keys[i].steer, .arg = STEER_AGAIN });
                 else if (steered && !e->keys[i].steer && e->keys[i].key.worker == 0 && is_tcp(&e->keys[i]))
                         effects_add(out, (struct effect){ .kind = DO_UNSTEER, .key = i });
                 if (e->keys[i].silenced)
@@ -511,6 +511,8 @@ void escrow_not_steered(struct escrow *e, uint32_t key, struct effects *out)
         for (uint32_t i = 0; i < e->n; i++) {
                 if (!e->keys[i].inode || !same_listener(&e->keys[i], &e->keys[key]))
                         continue;
+                if (e->keys[i].steer) /* by a program of before */
+                        effects_add(out, (struct effect){ .kind = DO_UNSTEER, .key = i });
                 e->keys[i].steer = 0;
                 if (e->keys[i].leaving && is_tcp(&e->keys[i]))
                         effects_add(out, (struct effect){ .kind = DO_HUSH, .key = i });

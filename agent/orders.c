@@ -27,6 +27,15 @@ void orders_upgrade(struct agent *a)
         agent_feed(a, &(struct succession_input){ .event = ON_UPGRADE, .command = COMMAND_RUNNING, .observe_ms = -1 });
 }
 
+/* An order for whose ticket there was no room, since as many clients wait, was not taken. */
+static int taken(const struct agent *a, const struct control_order *o, char *detail, size_t n)
+{
+        if (upgrade_ticket(&a->s.upgrade, o->ticket, &(struct outcome){ 0 }) != TICKET_UNKNOWN)
+                return 0;
+        (void)snprintf(detail, n, "too many orders wait already");
+        return CONTROL_REFUSED;
+}
+
 static int upgrade(struct agent *a, const struct control_order *o, char *detail, size_t n)
 {
         uint64_t command = COMMAND_RUNNING;
@@ -39,14 +48,14 @@ static int upgrade(struct agent *a, const struct control_order *o, char *detail,
         refused = o->n_proxy > 0 && a->limits.epoch.protocol && commands_add(a, o, &command, detail, n) != 0;
         agent_feed(a, &(struct succession_input){ .event = ON_UPGRADE, .ticket = o->ticket, .command = command,
                                                   .observe_ms = o->observe_ms, .text = refused ? detail : NULL });
-        return refused ? CONTROL_REFUSED : 0;
+        return refused ? CONTROL_REFUSED : taken(a, o, detail, n);
 }
 
-static int rollback(struct agent *a, const struct control_order *o)
+static int rollback(struct agent *a, const struct control_order *o, char *detail, size_t n)
 {
         agent_feed(a, &(struct succession_input){ .event = ON_ROLLBACK, .ticket = o->ticket, .observe_ms = o->observe_ms,
                                                   .epoch = o->has_target ? o->target : NO_EPOCH });
-        return 0;
+        return taken(a, o, detail, n);
 }
 
 int orders_command(void *userdata, enum control_command c, const struct control_order *o, char *detail, size_t n)
@@ -68,7 +77,7 @@ int orders_command(void *userdata, enum control_command c, const struct control_
         case CONTROL_UPGRADE:
                 return upgrade(a, o, detail, n);
         case CONTROL_ROLLBACK:
-                return rollback(a, o);
+                return rollback(a, o, detail, n);
         }
         return -EINVAL;
 }

@@ -51,7 +51,7 @@ static void take_sockets(struct agent *a, struct inventory *inv, bool loaded)
                         escrow_not_held(&a->s.escrow, i);
 }
 
-/* A process that has been told to drain has closed them. Return: true also if it cannot be looked into */
+/* A process that has been told to drain has closed them, but for those of UDP. Return: true also if it cannot be looked into */
 static bool holds_a_listener(const struct agent *a, int pid)
 {
         char path[64], target[64];
@@ -70,7 +70,7 @@ static bool holds_a_listener(const struct agent *a, int pid)
                 if (sscanf(target, "socket:[%llu]", &inode) != 1)
                         continue;
                 for (uint32_t i = 0; !held && i < a->s.escrow.n; i++)
-                        held = a->s.escrow.keys[i].inode == inode;
+                        held = a->s.escrow.keys[i].inode == inode && !hr_key_is_udp(&a->s.escrow.keys[i].key);
         }
         closedir(d);
         return held;
@@ -100,7 +100,8 @@ static void rebuild(struct agent *a, struct inventory *inv)
         }
         for (size_t i = 0; i < GENERATIONS_MAX; i++)
                 if (inv->kits[i].epoch != NO_EPOCH)
-                        facts[n++] = (struct resume_fact){ .epoch = inv->kits[i].epoch, .kit_held = true };
+                        facts[n++] = (struct resume_fact){ .epoch = inv->kits[i].epoch, .kit_held = true,
+                                                            .command = kit_command(a->run_dir, inv->kits[i].epoch) };
         succession_rebuild(&a->s, &a->limits, facts, n, clock_now());
 }
 

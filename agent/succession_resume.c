@@ -86,8 +86,10 @@ static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fa
         case EPOCH_STOPPING:
                 step_act(t, DO_SIGNAL, e->number, mono_before(t->now, e->kill_by) ? SIGTERM : SIGKILL);
                 return;
-        case EPOCH_NONE:
         case EPOCH_GONE:
+                e->shed = false; /* that may not have been performed */
+                return;
+        case EPOCH_NONE:
                 return;
         }
 }

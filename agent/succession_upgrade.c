@@ -161,6 +161,10 @@ void step_rollback_asked(struct step *t)
         const struct epoch *e;
         char text[REASON_BYTES];
 
+        if (!reason && t->in->epoch == NO_EPOCH && s->upgrade.now.id && s->upgrade.now.kind == RUN_ROLLBACK) {
+                (void)upgrade_join(&s->upgrade, t->in->ticket); /* two who want the same do not undo each other */
+                return;
+        }
         if (!reason && t->in->epoch == NO_EPOCH && (s->upgrade.now.id || s->upgrade.n_next)) {
                 take_back(t, &what);
                 return;
@@ -450,13 +454,20 @@ static void leave_clock(struct step *t)
         step_act(t, DO_COUNT_LEAVING, NO_EPOCH, 0);
 }
 
+/* While nothing else serves, to kill it would help nobody. */
 static void too_late(struct step *t)
 {
-        const struct epoch *e = candidate(t->s);
+        struct succession *s = t->s;
+        const struct epoch *e = candidate(s);
+        enum look_lack lack = !e || mono_is_never(e->up) ? LACK_DRAIN_LISTENERS : (enum look_lack)e->lack;
         char text[REASON_BYTES];
 
-        (void)snprintf(text, sizeof(text), "it did not accept within %" PRId64 " ms: %s", t->l->epoch.ready_ms,
-                       look_lack_text(!e || mono_is_never(e->up) ? LACK_DRAIN_LISTENERS : (enum look_lack)e->lack));
+        if (!succession_serving(s)) {
+                s->upgrade.deadline = mono_after_ms(t->now, t->l->epoch.ready_ms);
+                effects_report(t->out, s->upgrade.candidate, REPORT_READY_LATE, lack);
+                return;
+        }
+        (void)snprintf(text, sizeof(text), "it did not accept within %" PRId64 " ms: %s", t->l->epoch.ready_ms, look_lack_text(lack));
         come_to_nothing(t, text);
 }
 

@@ -76,6 +76,13 @@ int upgrade_ask(struct upgrade *u, uint64_t ticket, const struct run *what)
         return 0;
 }
 
+int upgrade_join(struct upgrade *u, uint64_t ticket)
+{
+        if (find(u, ticket))
+                return UPGRADE_KNOWN;
+        return give_ticket(u, ticket, u->now.id) ? 0 : UPGRADE_FULL;
+}
+
 static void note(struct upgrade *u, const struct run *what, const struct outcome *how)
 {
         struct outcome *o = &u->outcomes[u->n_outcomes++ % OUTCOMES_MAX];

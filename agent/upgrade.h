@@ -79,6 +79,9 @@ void upgrade_init(struct upgrade *u);
 enum { UPGRADE_KNOWN = 1, UPGRADE_FULL = 2 };
 int upgrade_ask(struct upgrade *u, uint64_t ticket, const struct run *what);
 
+/** upgrade_join() - somebody asks for what is under way. Return: as upgrade_ask() */
+int upgrade_join(struct upgrade *u, uint64_t ticket);
+
 /** upgrade_settle() - what was asked for is decided at once. Return: as upgrade_ask() */
 int upgrade_settle(struct upgrade *u, uint64_t ticket, const struct run *what, const struct outcome *how);
 

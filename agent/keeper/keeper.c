@@ -234,11 +234,11 @@ static void reap(struct keeper *k)
 {
         siginfo_t si;
 
-        self_sweep(k);
         for (;;) {
                 si.si_pid = 0;
                 if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0)
                         return;
+                self_sweep(k);
                 job_ends(k, si.si_pid, si.si_code, si.si_status);
                 (void)waitid(P_PID, (id_t)si.si_pid, &si, WEXITED);
                 if (si.si_pid == k->agent.pid)

@@ -324,6 +324,7 @@ Test(escrow, what_leaves_a_group_that_cannot_be_steered_is_hushed_and_goes_with_
         cr_assert(did(DO_STEER, 0));
         escrow_not_steered(&e, 0, &fx);
         cr_assert(did(DO_HUSH, 1) && !did(DO_HUSH, 0) && e.keys[0].steer == 0);
+        cr_assert(did(DO_UNSTEER, 0), "a program of before may be attached");
         fx.n = 0;
         escrow_leave_refuse(&e, &fx);
         cr_assert(did(DO_SILENCE, 1) && did(DO_CLOSE, 1) && e.keys[0].inode == 10);

@@ -923,3 +923,37 @@ Test(upgrades, an_order_without_a_command_means_the_one_that_runs_when_its_turn_
         cr_assert_eq(w->s.upgrade.now.command, 1);
         cr_assert_eq(w->s.upgrade.commands, 1, "and takes no number");
 }
+
+Test(upgrades, a_second_rollback_joins_the_first_instead_of_taking_it_back)
+{
+        struct script *w = serving(FIRST);
+
+        script_upgrade(w, 1000, 1, -1);
+        script_preflight(w, 1100, w->s.upgrade.candidate, NULL);
+        script_up(w, 1200, w->s.upgrade.candidate, 1);
+        script_exit(w, 1300, 0, CODE_EXITED, 0);
+        script_rollback(w, 2000, 2, NO_EPOCH);
+        script_rollback(w, 2001, 3, NO_EPOCH);
+        cr_assert(waits(w, 2) && waits(w, 3));
+        script_preflight(w, 2100, w->s.upgrade.candidate, NULL);
+        script_up(w, 2200, w->s.upgrade.candidate, 1);
+        cr_assert(was(w, 2, RESULT_COMMITTED, "") && was(w, 3, RESULT_COMMITTED, ""));
+        cr_assert_eq(w->s.upgrade.counts[RUN_ROLLBACK][RESULT_COMMITTED], 1);
+}
+
+Test(upgrades, a_candidate_that_takes_too_long_is_not_killed_while_nothing_serves)
+{
+        struct script *w = serving(FIRST);
+        uint64_t epoch;
+
+        script_upgrade(w, 1000, 1, -1);
+        epoch = w->s.upgrade.candidate;
+        script_preflight(w, 1100, epoch, NULL);
+        w->s.backoff.tokens = 0;
+        script_crash(w, 2000, 0);
+        w->text_bytes = 0;
+        script_run(w, 1100 + 3 * limits.epoch.ready_ms);
+        cr_assert(waits(w, 1) && succession_find(&w->s, epoch)->state == EPOCH_STARTING);
+        script_up(w, 1200 + 3 * limits.epoch.ready_ms, epoch, 1);
+        cr_assert(was(w, 1, RESULT_COMMITTED, "") && serves(w) == epoch);
+}
