@@ -135,6 +135,9 @@ struct proc *agent_proc(struct agent *a, uint64_t epoch); /* or NULL */
 const struct proxy_args *agent_args(const struct agent *a, uint64_t epoch); /* the command line that an epoch runs */
 struct kit_maker agent_maker(const struct agent *a, uint64_t epoch);        /* for the kit of an epoch */
 
+/* perform.c */
+void perform(struct agent *a, const struct effect *fx); /* may be done again; what comes of it at once is queued */
+
 /* broker.c: the protocol with one generation */
 void proc_open(struct agent *a, uint64_t epoch, uint64_t base_id, int parent_fd, int child_fd, int udp_fd);
 void proc_close(struct proc *p);

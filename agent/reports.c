@@ -164,7 +164,7 @@ static void upgrade_refused(struct agent *a, const struct effect *fx, const char
                           F_STR("reason", l->reason), F_STR("then", then));
 }
 
-/* Longer than most: one case a report, and each says with its own fields what a user needs. */
+/* Longer than most: one case a report, without a default, and each says with its own fields what a user needs. */
 void report(struct agent *a, const struct effect *fx)
 {
         enum report_kind kind = (enum report_kind)fx->value;

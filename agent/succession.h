@@ -173,7 +173,8 @@ void succession_resume(struct succession *s, const struct succession_limits *l, 
 /** succession_next() - when it next wants ON_CLOCK, or MONO_NEVER */
 struct mono succession_next(const struct succession *s);
 
-struct epoch *succession_find(struct succession *s, uint64_t number);              /* or NULL */
+const struct epoch *succession_look_up(const struct succession *s, uint64_t number); /* or NULL */
+struct epoch *succession_find(struct succession *s, uint64_t number);                /* the same, to be changed */
 /**
  * succession_ticket() - as upgrade_ticket(), but an upgrade is over for who asked for it only when nobody gets the old content
  * any more: its predecessor was told to drain, and has answered since

@@ -2,7 +2,9 @@
 /*
  * PURE. What the files of the succession share: one step of it. Private to them.
  *
- *   succession.c         what each event means
+ *   succession.c         what each event means; a generation ends
+ *   succession_kit.c     the kit that lies ready, its launch, and what is forgotten of the gone
+ *   succession_up.c      a generation comes up: its requests, the looks at it, it serves
  *   succession_upgrade.c the candidate of an upgrade or rollback, its commit and what follows
  *   succession_stop.c    how a stop goes
  *   succession_resume.c  a new agent goes on
@@ -11,6 +13,8 @@
 #pragma once
 
 #include "agent/succession.h"
+
+enum { STATUS_FAILED = 1, STATUS_INVALID = 2 }; /* exit statuses */
 
 struct step {
         struct succession *s;
@@ -22,15 +26,30 @@ struct step {
 
 void step_act(struct step *t, enum effect_kind kind, uint64_t epoch, int64_t value);
 void step_feed(struct step *t, struct epoch *e, struct epoch_input in);
-void step_accepted(struct step *t, struct epoch *e); /* it is the one that serves from now on */
 void step_end(struct step *t, int status);           /* of all of it; at once if nothing lives, else with the last exit */
 void step_stop(struct step *t);                      /* it is asked for, once more or for the first time */
 void step_stop_accepting(struct step *t);            /* its delay is over, or what came with that */
-void step_forget_the_gone(struct step *t);
-void step_serves(struct step *t, struct epoch *e);   /* what holds for every generation that has begun to serve */
-struct epoch *step_new_kit(struct step *t, uint64_t copy_of, uint64_t command); /* NULL: no slot is free */
-void step_renew_kit(struct step *t, uint64_t copy_of);
+void step_launch_failed(struct step *t);             /* it takes its wait and its token */
 struct epoch_input step_drain_order(const struct step *t);
+void step_watch_content(struct step *t);
+
+/* succession_kit.c */
+void step_forget_the_gone(struct step *t);
+struct epoch *step_new_kit(struct step *t, uint64_t copy_of, uint64_t command); /* NULL: no slot is free */
+void step_make_kit(struct step *t, uint64_t copy_of);
+void step_retry_kit(struct step *t);                 /* after one that failed */
+void step_throw_kit_away(struct step *t);
+void step_renew_kit(struct step *t, uint64_t copy_of);
+void step_launch(struct step *t);                    /* now, or when the kit is ready */
+void step_kit_ready(struct step *t, struct epoch *e);
+void step_kit_failed(struct step *t, struct epoch *e);
+
+/* succession_up.c */
+void step_serves(struct step *t, struct epoch *e);   /* what holds for every generation that has begun to serve */
+void step_accepted(struct step *t, struct epoch *e); /* it is the one that serves from now on */
+enum look_lack step_judge(struct step *t, const struct epoch *e);
+void step_looked(struct step *t, struct epoch *e);
+void step_requested(struct step *t, struct epoch *e);
 
 /* succession_upgrade.c */
 void step_upgrade_asked(struct step *t);
@@ -45,6 +64,6 @@ void step_upgrade_clock(struct step *t);
 void step_upgrade_left(struct step *t);
 void step_upgrade_cancel(struct step *t, const char *reason); /* all of it: a stop */
 struct mono upgrade_next(const struct succession *s);
-enum look_lack step_judge(struct step *t, const struct epoch *e);
-void step_watch_content(struct step *t);
+
+/* succession_view.c */
 bool succession_any_alive(const struct succession *s);

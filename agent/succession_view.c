@@ -2,7 +2,7 @@
 /* PURE. What the state says to those who ask: who serves, is it ready, when does it want the time. See succession.h. */
 #include "agent/succession_step.h"
 
-struct epoch *succession_find(struct succession *s, uint64_t number)
+const struct epoch *succession_look_up(const struct succession *s, uint64_t number)
 {
         for (size_t i = 0; i < GENERATIONS_MAX; i++)
                 if (s->epochs[i].state != EPOCH_NONE && s->epochs[i].number == number)
@@ -10,23 +10,25 @@ struct epoch *succession_find(struct succession *s, uint64_t number)
         return NULL;
 }
 
+struct epoch *succession_find(struct succession *s, uint64_t number)
+{
+        const struct epoch *e = succession_look_up(s, number);
+
+        return e ? &s->epochs[e - s->epochs] : NULL;
+}
+
 const struct epoch *succession_serving(const struct succession *s)
 {
-        for (size_t i = 0; i < GENERATIONS_MAX; i++)
-                if (s->epochs[i].state == EPOCH_SERVING && s->epochs[i].number == s->wanted)
-                        return &s->epochs[i];
-        return NULL;
+        const struct epoch *e = succession_look_up(s, s->wanted);
+
+        return e && e->state == EPOCH_SERVING ? e : NULL;
 }
 
 static bool still_accepts(const struct succession *s, uint64_t number)
 {
-        for (size_t i = 0; i < GENERATIONS_MAX; i++) {
-                const struct epoch *e = &s->epochs[i];
+        const struct epoch *e = succession_look_up(s, number);
 
-                if (e->number == number && e->state == EPOCH_DRAINING)
-                        return !e->ordered || !e->heard;
-        }
-        return false;
+        return e && e->state == EPOCH_DRAINING && (!e->ordered || !e->heard);
 }
 
 enum ticket_state succession_ticket(const struct succession *s, uint64_t ticket, struct outcome *ret)
@@ -44,12 +46,9 @@ enum ticket_state succession_ticket(const struct succession *s, uint64_t ticket,
 
 uint64_t succession_command(const struct succession *s)
 {
-        uint64_t epoch = s->served != NO_EPOCH ? s->served : s->wanted;
+        const struct epoch *e = succession_look_up(s, s->served != NO_EPOCH ? s->served : s->wanted);
 
-        for (size_t i = 0; i < GENERATIONS_MAX; i++)
-                if (s->epochs[i].state != EPOCH_NONE && s->epochs[i].number == epoch)
-                        return s->epochs[i].command;
-        return 0;
+        return e ? e->command : 0;
 }
 
 bool succession_needs_command(const struct succession *s, uint64_t command)

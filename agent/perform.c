@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The effects: what succession_step() decided is done, one after the other. Each may be done twice (a new agent repeats what the
+ * state names), and what comes of it at once is queued as an event.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "agent/cleanup.h"
+#include "agent/clock.h"
+#include "agent/log.h"
+#include "agent/preflight.h"
+#include "agent/reports.h"
+#include "agent/validate.h"
+#include "agent/watch_content.h"
+
+/* What served comes back, even if another file lies at its path by now: a copy of content is a copy of the binary, too. */
+static int pin_binary(struct agent *a, uint64_t epoch, uint64_t copy_of)
+{
+        const struct proc *source = copy_of == CONTENT_DISK ? NULL : agent_proc(a, copy_of);
+
+        if (source && source->binary_fd >= 0)
+                return fcntl(source->binary_fd, F_DUPFD_CLOEXEC, 3);
+        return open(agent_args(a, epoch)->program, O_PATH | O_CLOEXEC); /* if there is none, the launch will say so */
+}
+
+static int hold_kit(struct agent *a, uint64_t epoch, const struct kit *k, int binary_fd)
+{
+        const int given[HELD_KINDS] = { [HELD_RECORD] = k->record_fd, [HELD_PARENT] = k->parent_fd, [HELD_CHILD] = k->child_fd,
+                                        [HELD_UDP] = k->udp_fd, [HELD_BINARY] = binary_fd };
+        struct held_name names[HELD_KINDS];
+        const char *list[HELD_KINDS];
+        int fds[HELD_KINDS];
+        size_t n = 0;
+
+        for (int kind = 0; kind < HELD_KINDS; kind++) {
+                if (given[kind] < 0)
+                        continue;
+                names[n] = held_name((enum held_kind)kind, epoch);
+                list[n] = names[n].text;
+                fds[n++] = given[kind];
+        }
+        return keeper_link_hold(a->link, list, fds, n);
+}
+
+/* What a candidate lacks is told by the report of its end. */
+static void kit_failed(struct agent *a, uint64_t epoch, int r, const char *error)
+{
+        (void)snprintf(a->kit_error, sizeof(a->kit_error), "%.*s", (int)sizeof(a->kit_error) - 1, error);
+        if (a->s.upgrade.candidate != epoch) {
+                (void)snprintf(a->last_reason, sizeof(a->last_reason), "%s", error);
+                log_event(LOG_ERR, "kit.failed", F_UINT("epoch", epoch), F_STR("error", error));
+        }
+        agent_queue(a, (struct succession_input){ .event = ON_KIT_FAILED, .epoch = epoch, .value = r, .text = a->kit_error });
+}
+
+static void make_kit(struct agent *a, const struct effect *fx)
+{
+        CLEANUP(kit_done) struct kit k = KIT_NULL;
+        CLEANUP(close_fd) int binary_fd = pin_binary(a, fx->epoch, (uint64_t)fx->value);
+        struct kit_maker maker = agent_maker(a, fx->epoch);
+        bool udp = escrow_holds_udp(&a->s.escrow);
+        struct held_name binary = held_name(HELD_BINARY, fx->epoch);
+        char error[sizeof(a->kit_error)];
+        struct proc *p;
+        int r = kit_make(&maker, fx->epoch, (uint64_t)fx->value, udp, binary_fd >= 0 ? binary.text : "", &k, error, sizeof(error));
+
+        if (r == 0) {
+                r = hold_kit(a, fx->epoch, &k, binary_fd);
+                if (r < 0)
+                        (void)snprintf(error, sizeof(error), "the keeper cannot hold the launch kit: %s", strerror(-r));
+        }
+        if (r != 0) {
+                kit_failed(a, fx->epoch, r, error);
+                return;
+        }
+        proc_open(a, fx->epoch, k.base_id, TAKE_FD(k.parent_fd), TAKE_FD(k.child_fd), TAKE_FD(k.udp_fd));
+        p = agent_proc(a, fx->epoch);
+        if (p) {
+                p->binary_fd = TAKE_FD(binary_fd);
+                p->child_used = true; /* a new name: nobody before us has asked anything by it */
+        }
+        agent_queue(a, (struct succession_input){ .event = ON_KIT_READY, .epoch = fx->epoch, .base_id = k.base_id, .value = udp });
+}
+
+/*
+ * A keeper that does not answer in time may do it all the same, later: then a proxy would run that nobody listens to. A repeat
+ * is harmless; if that is not answered either, the next agent learns from the keeper's list what is true.
+ */
+static int launch_for_sure(struct agent *a, uint64_t epoch, struct wire_job *ret_job, int *ret_pidfd)
+{
+        struct held_name record = held_name(HELD_RECORD, epoch);
+        int r = keeper_link_launch(a->link, epoch, record.text, ret_job, ret_pidfd);
+
+        if (r == -ETIMEDOUT)
+                r = keeper_link_launch(a->link, epoch, record.text, ret_job, ret_pidfd);
+        if (r != -ETIMEDOUT)
+                return r;
+        log_event(LOG_ERR, "keeper.unreachable", F_STR("error", strerror(-r)), F_STR("then", "the agent ends, another one begins"));
+        log_flush();
+        exit(1);
+}
+
+static void launch(struct agent *a, const struct effect *fx)
+{
+        struct proc *p = agent_proc(a, fx->epoch);
+        struct wire_job job = { 0 };
+        int pidfd = -1;
+        int r = launch_for_sure(a, fx->epoch, &job, &pidfd);
+
+        if (r < 0 || !p) {
+                (void)snprintf(a->kit_error, sizeof(a->kit_error), "the keeper cannot launch it: %s", strerror(-r));
+                log_event(LOG_ERR, "launch.failed", F_UINT("epoch", fx->epoch), F_STR("error", strerror(-r)));
+                close_fd(&pidfd);
+                agent_queue(a, (struct succession_input){ .event = ON_LAUNCH_FAILED, .epoch = fx->epoch, .exit_code = CLD_EXITED,
+                                                          .exit_status = 127, .exited = clock_now(), .text = a->kit_error });
+                return;
+        }
+        p->pid = job.pid;
+        close_fd(&p->pidfd);
+        p->pidfd = pidfd;
+        proc_listen(p);
+        agent_queue(a, (struct succession_input){ .event = ON_PROCESS, .epoch = fx->epoch, .pid = job.pid });
+}
+
+static void send_signal(struct agent *a, const struct effect *fx)
+{
+        struct proc *p = agent_proc(a, fx->epoch);
+
+        if (p && p->pidfd >= 0)
+                (void)syscall(SYS_pidfd_send_signal, p->pidfd, (int)fx->value, NULL, 0); /* gone already is as good */
+}
+
+static void close_proc(struct agent *a, uint64_t epoch, bool keep_binary)
+{
+        struct proc *p = agent_proc(a, epoch);
+        int binary_fd = p && keep_binary ? TAKE_FD(p->binary_fd) : -1;
+
+        if (!p)
+                return;
+        proc_close(p);
+        if (!keep_binary)
+                return;
+        proc_open(a, epoch, 0, -1, -1, -1);
+        p = agent_proc(a, epoch);
+        if (p)
+                p->binary_fd = binary_fd;
+}
+
+static void forget(struct agent *a, const struct effect *fx)
+{
+        const struct proc *p = agent_proc(a, fx->epoch);
+        uint64_t base_id = p ? p->base_id : 0, on_disk;
+        bool keep_binary = fx->value == FORGET_PROCESS;
+        struct held_name names[HELD_KINDS];
+        const char *list[HELD_KINDS];
+        size_t n = 0;
+
+        close_proc(a, fx->epoch, keep_binary);
+        for (int kind = 0; kind < HELD_KINDS; kind++) {
+                if (kind == HELD_BINARY && keep_binary)
+                        continue;
+                names[n] = held_name((enum held_kind)kind, fx->epoch);
+                list[n] = names[n].text;
+                n++;
+        }
+        (void)keeper_link_drop(a->link, list, n);
+        (void)keeper_link_ack_exit(a->link, fx->epoch);
+        if (base_id && kit_base_id(a->run_dir, fx->epoch, &on_disk) < 0)
+                (void)hr_segment_remove(base_id); /* the file that would tell has gone, perhaps with the whole run directory */
+        if (keep_binary)
+                kit_forget_process(a->run_dir, fx->epoch);
+        else
+                kit_forget(a->run_dir, fx->epoch);
+}
+
+static void hold(struct agent *a, const struct effect *fx)
+{
+        char name[WIRE_NAME_BYTES];
+        const char *names[] = { name };
+        int r;
+
+        if (a->looked[fx->key] < 0)
+                return;
+        r = key_name(&a->s.escrow.keys[fx->key].key, name, sizeof(name));
+        if (r == 0)
+                r = keeper_link_hold(a->link, names, &a->looked[fx->key], 1);
+        if (r < 0)
+                log_event(LOG_ERR, "socket.not-held", F_STR("url", a->s.escrow.keys[fx->key].key.url),
+                          F_STR("error", strerror(-r)), F_STR("then", "a crash of the proxy refuses its clients"));
+        close_fd(&a->sockets[fx->key]);
+        a->sockets[fx->key] = TAKE_FD(a->looked[fx->key]);
+        log_event(LOG_INFO, "socket.held", F_STR("url", a->s.escrow.keys[fx->key].key.url),
+                  F_UINT("worker", a->s.escrow.keys[fx->key].key.worker));
+}
+
+/* The keeper first: its table is the truth, and a new agent must not find what we have given up. */
+static void close_socket(struct agent *a, const struct effect *fx)
+{
+        char name[WIRE_NAME_BYTES];
+        const char *names[] = { name };
+
+        if (key_name(&a->s.escrow.keys[fx->key].key, name, sizeof(name)) == 0)
+                (void)keeper_link_drop(a->link, names, 1);
+        close_fd(&a->sockets[fx->key]);
+}
+
+/* Where a member is that nobody knows, the kernel counts otherwise than we: then connections go where they go. */
+static void steer(struct agent *a, const struct effect *fx)
+{
+        enum { FOREIGN = 1 };
+        const struct escrow_key *k = &a->s.escrow.keys[fx->key];
+        uint64_t inodes[HR_GROUP_MAX];
+        size_t n = 0, known = 0;
+        int r = a->sockets[fx->key] < 0 ? -EBADF : hr_steer_members(a->sockets[fx->key], inodes, HR_GROUP_MAX, &n);
+
+        for (uint32_t i = 0; i < a->s.escrow.n; i++)
+                for (size_t m = 0; m < n; m++)
+                        known += a->s.escrow.keys[i].inode == inodes[m];
+        if (r == 0)
+                r = n > known && fx->arg != STEER_AGAIN ? FOREIGN : hr_steer_attach(a->sockets[fx->key], &(struct hr_steer){ .count = (uint16_t)fx->value });
+        if (r == 0)
+                return;
+        log_event(LOG_INFO, "steering.refused", F_STR("url", k->key.url),
+                  F_STR("reason", r == FOREIGN   ? "sockets of others are bound to the same address"
+                                  : r == -EINVAL ? "the listener does not share its port"
+                                                 : strerror(-r)),
+                  F_STR("then", "what leaves it hears no new connection until it has left; who begins there tries again"));
+        agent_queue(a, (struct succession_input){ .event = ON_NOT_STEERED, .value = fx->key });
+}
+
+static void count_leaving(struct agent *a)
+{
+        int64_t waiting = 0;
+
+        for (uint32_t i = 0; i < a->s.escrow.n; i++) {
+                uint32_t n = 0;
+
+                if (a->s.escrow.keys[i].leaving && a->sockets[i] >= 0 && hr_listener_queue(a->sockets[i], &n) == 0)
+                        waiting += n;
+        }
+        agent_queue(a, (struct succession_input){ .event = ON_LEFT, .value = waiting });
+}
+
+static void stop_all(struct agent *a, int status)
+{
+        if (status != 0 && *a->last_reason)
+                log_event(LOG_ERR, "baton.failed", F_INT("status", status), F_STR("reason", a->last_reason));
+        if (status != 0)
+                report_last_words(a->last_reason);
+        if (a->s.stops == 0) /* else it was said when the stop began */
+                (void)keeper_link_notify(a->link, "STOPPING=1");
+        control_free(a->control);
+        a->control = NULL;
+        start_clean(a); /* the keeper holds the state to the last: an agent that has to take over here ends it, too */
+        log_flush();
+        (void)keeper_link_end(a->link, status);
+        exit(status);
+}
+
+static void perform_on_proc(struct proc *p, const struct effect *fx)
+{
+        switch (fx->kind) {
+        case DO_TAKE:
+                proc_take(p);
+                return;
+        case DO_REPLY:
+                proc_reply(p, (enum owed_kind)fx->value, fx->key);
+                return;
+        case DO_LOOK:
+                look_start(p);
+                return;
+        case DO_WATCH_LISTENERS:
+                look_watch_listeners(p);
+                return;
+        case DO_FAIL_HEALTHCHECK:
+                look_order(p, "/healthcheck/fail");
+                return;
+        case DO_PASS_HEALTHCHECK:
+                look_order(p, "/healthcheck/ok");
+                return;
+        case DO_DRAIN_LISTENERS:
+                proc_drain_listeners(p);
+                return;
+        case DO_SAMPLE:
+                look_sample(p);
+                return;
+        case DO_MAKE_KIT:
+        case DO_LAUNCH:
+        case DO_SIGNAL:
+        case DO_FORGET:
+        case DO_REVIVE:
+        case DO_HOLD:
+        case DO_CLOSE:
+        case DO_HUSH:
+        case DO_SILENCE:
+        case DO_STEER:
+        case DO_UNSTEER:
+        case DO_COUNT_LEAVING:
+        case DO_PREFLIGHT:
+        case DO_VALIDATE:
+        case DO_WATCH_CONTENT:
+        case DO_REPORT:
+        case DO_END: /* not about a process that we speak with: see perform() */
+                return;
+        }
+}
+
+/* Longer than most: one case an effect, without a default, so that a new effect does not compile until it is done here. */
+void perform(struct agent *a, const struct effect *fx)
+{
+        struct proc *p;
+
+        switch (fx->kind) {
+        case DO_MAKE_KIT:
+                make_kit(a, fx);
+                return;
+        case DO_LAUNCH:
+                launch(a, fx);
+                return;
+        case DO_SIGNAL:
+                send_signal(a, fx);
+                return;
+        case DO_FORGET:
+                forget(a, fx);
+                return;
+        case DO_REVIVE:
+                if (a->sockets[fx->key] >= 0)
+                        (void)hr_listener_revive(a->sockets[fx->key]);
+                return;
+        case DO_HOLD:
+                hold(a, fx);
+                return;
+        case DO_CLOSE:
+                close_socket(a, fx);
+                return;
+        case DO_HUSH:
+                if (a->sockets[fx->key] >= 0)
+                        (void)hr_listener_hush(a->sockets[fx->key]);
+                return;
+        case DO_SILENCE:
+                if (a->sockets[fx->key] >= 0)
+                        (void)hr_listener_silence(a->sockets[fx->key]);
+                return;
+        case DO_STEER:
+                steer(a, fx);
+                return;
+        case DO_UNSTEER:
+                if (a->sockets[fx->key] >= 0)
+                        (void)hr_steer_detach(a->sockets[fx->key]);
+                return;
+        case DO_COUNT_LEAVING:
+                count_leaving(a);
+                return;
+        case DO_PREFLIGHT:
+                preflight_start(a, fx->epoch);
+                return;
+        case DO_VALIDATE:
+                validate_start(a, fx->epoch);
+                return;
+        case DO_WATCH_CONTENT:
+                watch_content(a, fx->epoch, (enum content_watch)fx->value);
+                return;
+        case DO_REPORT:
+                report(a, fx);
+                return;
+        case DO_END:
+                stop_all(a, (int)fx->value);
+                return;
+        case DO_TAKE:
+        case DO_REPLY:
+        case DO_LOOK:
+        case DO_WATCH_LISTENERS:
+        case DO_FAIL_HEALTHCHECK:
+        case DO_PASS_HEALTHCHECK:
+        case DO_DRAIN_LISTENERS:
+        case DO_SAMPLE:
+                p = agent_proc(a, fx->epoch);
+                if (p)
+                        perform_on_proc(p, fx);
+                return;
+        }
+}
