@@ -53,7 +53,7 @@ struct epoch {
         uint64_t number;
         uint64_t base_id;
         uint64_t copy_of;        /* CONTENT_DISK, or the epoch whose snapshot it copies */
-        uint64_t origin;         /* the epoch for which this content was read from disk: names the content */
+        uint64_t origin;         /* the first epoch that had this content: names it. Snapshot, command line and binary are the content */
         uint64_t command;        /* which command line it runs; 0: that of `baton run` */
         int32_t pid;             /* 0: not launched, or not known yet */
         uint32_t state;          /* enum epoch_state */

@@ -74,6 +74,12 @@ static int read_self(struct reader *r, json_node n)
         return json_bool(r->doc, n, &r->order->o.self) == 0 ? 0 : wrong(r, "true or false is wanted");
 }
 
+static int read_canary(struct reader *r, json_node n)
+{
+        (void)n;
+        return wrong(r, "it is not in this version");
+}
+
 static int read_cwd(struct reader *r, json_node n)
 {
         int err = read_text(r, n, &r->order->o.cwd);
@@ -109,7 +115,7 @@ static const struct member {
         int (*read)(struct reader *r, json_node n);
 } members[] = {
         { "ticket", read_ticket }, { "to", read_to },   { "observe_ms", read_observe },
-        { "self", read_self },     { "cwd", read_cwd }, { "proxy", read_proxy },
+        { "self", read_self },     { "cwd", read_cwd }, { "proxy", read_proxy }, { "canary", read_canary },
 };
 
 enum { N_MEMBERS = sizeof(members) / sizeof(members[0]) };

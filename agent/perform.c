@@ -62,6 +62,45 @@ static void kit_failed(struct agent *a, uint64_t epoch, int r, const char *error
         agent_queue(a, (struct succession_input){ .event = ON_KIT_FAILED, .epoch = epoch, .value = r, .text = a->kit_error });
 }
 
+static bool same_file(int a, int b)
+{
+        struct stat x, y;
+
+        return a >= 0 && b >= 0 && fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino &&
+               x.st_mtim.tv_sec == y.st_mtim.tv_sec && x.st_mtim.tv_nsec == y.st_mtim.tv_nsec;
+}
+
+static bool same_snapshot(const struct kit_maker *m, uint64_t a, uint64_t b)
+{
+        CLEANUP(free_ptr) char *x = NULL;
+        CLEANUP(free_ptr) char *y = NULL;
+        char path[512];
+        size_t n, k;
+
+        if (!m->args->config_path)
+                return true;
+        return kit_snapshot_path(m, a, path, sizeof(path)) == 0 && kit_read_file(path, &x, &n) == 0 &&
+               kit_snapshot_path(m, b, path, sizeof(path)) == 0 && kit_read_file(path, &y, &k) == 0 && n == k && memcmp(x, y, n) == 0;
+}
+
+/* Content that served before may be read from disk once more: then it is no other. */
+static bool find_original(struct agent *a, const struct kit_maker *m, uint64_t epoch, uint64_t *ret)
+{
+        const struct proc *p = agent_proc(a, epoch);
+
+        for (size_t i = 0; p && i < GENERATIONS_MAX; i++) {
+                const struct epoch *e = &a->s.epochs[i];
+                const struct proc *other = e->state == EPOCH_NONE || e->number == epoch ? NULL : agent_proc(a, e->number);
+
+                if (!other || mono_is_never(e->accepted) || e->trial || e->command != m->command ||
+                    !same_file(p->binary_fd, other->binary_fd) || !same_snapshot(m, epoch, e->number))
+                        continue;
+                *ret = e->number;
+                return true;
+        }
+        return false;
+}
+
 static void make_kit(struct agent *a, const struct effect *fx)
 {
         CLEANUP(kit_done) struct kit k = KIT_NULL;
@@ -70,6 +109,8 @@ static void make_kit(struct agent *a, const struct effect *fx)
         bool udp = escrow_holds_udp(&a->s.escrow);
         struct held_name binary = held_name(HELD_BINARY, fx->epoch);
         char error[sizeof(a->kit_error)];
+        uint64_t original = NO_EPOCH;
+        bool copy;
         struct proc *p;
         int r = kit_make(&maker, fx->epoch, (uint64_t)fx->value, udp, binary_fd >= 0 ? binary.text : "", &k, error, sizeof(error));
 
@@ -88,7 +129,9 @@ static void make_kit(struct agent *a, const struct effect *fx)
                 p->binary_fd = TAKE_FD(binary_fd);
                 p->child_used = true; /* a new name: nobody before us has asked anything by it */
         }
-        agent_queue(a, (struct succession_input){ .event = ON_KIT_READY, .epoch = fx->epoch, .base_id = k.base_id, .value = udp });
+        copy = (uint64_t)fx->value == CONTENT_DISK && find_original(a, &maker, fx->epoch, &original);
+        agent_queue(a, (struct succession_input){ .event = ON_KIT_READY, .epoch = fx->epoch, .base_id = k.base_id, .value = udp,
+                                                  .is_copy = copy, .original = original });
 }
 
 /*

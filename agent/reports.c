@@ -154,7 +154,8 @@ static void upgrade_committed(struct agent *a, const struct effect *fx)
 static void upgrade_refused(struct agent *a, const struct effect *fx, const char *event)
 {
         const struct last_change *l = &a->s.last;
-        const char *then = succession_serving(&a->s) ? "the old generation serves on" : "nothing has changed";
+        const char *then = a->s.stops ? "all of it stops" : succession_serving(&a->s) ? "the old generation serves on"
+                                                                                         : "nothing serves";
 
         if (fx->epoch == NO_EPOCH)
                 log_event(LOG_WARNING, event, F_STR("kind", l->kind == LAST_ROLLBACK ? "rollback" : "upgrade"),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the control and status servers say about the instance: built from the state, nothing else. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -306,8 +307,10 @@ static bool config_is_stale(const struct agent *a)
         char snapshot[512];
         struct stat st;
 
-        if (a->s.served == NO_EPOCH || !m.protocol || !m.args->config_path || stat(m.args->config_path, &st) < 0)
+        if (a->s.served == NO_EPOCH || !m.protocol || !m.args->config_path)
                 return false;
+        if (stat(m.args->config_path, &st) < 0)
+                return errno == ENOENT; /* the next start would fail */
         if (last.known && last.epoch == a->s.served && same_file(&last.file, &st))
                 return last.stale;
         if (kit_snapshot_path(&m, a->s.served, snapshot, sizeof(snapshot)) < 0)
@@ -324,8 +327,11 @@ static bool binary_is_stale(struct agent *a)
         const struct proc *p = a->s.served == NO_EPOCH ? NULL : agent_proc(a, a->s.served);
         struct stat now, pinned;
 
-        return p && p->binary_fd >= 0 && stat(agent_args(a, a->s.served)->program, &now) == 0 && fstat(p->binary_fd, &pinned) == 0 &&
-               (now.st_dev != pinned.st_dev || now.st_ino != pinned.st_ino);
+        if (!p || p->binary_fd < 0)
+                return false;
+        if (stat(agent_args(a, a->s.served)->program, &now) < 0)
+                return errno == ENOENT;
+        return fstat(p->binary_fd, &pinned) == 0 && (now.st_dev != pinned.st_dev || now.st_ino != pinned.st_ino);
 }
 
 bool status_sampling(void *userdata, bool start)
@@ -351,6 +357,8 @@ bool status_sampling(void *userdata, bool start)
 void status_write(void *userdata, bool own, struct json_writer *w)
 {
         struct agent *a = userdata;
+        static const char *const handovers[] = { [HANDOVER_ENVOY] = "envoy", [HANDOVER_LISTEN_FDS] = "listen-fds",
+                                                 [HANDOVER_NONE] = "none" };
         const char *reason;
         bool ready = succession_ready(&a->s, &reason);
 
@@ -367,6 +375,7 @@ void status_write(void *userdata, bool own, struct json_writer *w)
                 json_string_value(w, "binary");
         json_end_array(w);
         json_key(w, "run_dir"), json_string_value(w, a->run_dir);
+        json_key(w, "handover"), json_string_value(w, handovers[a->options->handover]);
         if (own) /* words of a command line may be nobody else's business */
                 write_command(a, w);
         write_people(a, w);
@@ -436,6 +445,8 @@ void status_metrics(void *userdata, struct metrics_writer *w)
                 metrics_family(w, "baton_handover_gap_seconds", "gauge", "Time without an acceptor in the last handover.");
                 metrics_value(w, "baton_handover_gap_seconds", NULL, NULL, (double)a->s.last.gap_ns / 1e9);
         }
+        metrics_family(w, "baton_config_last_reload_successful", "gauge", "0 after an upgrade that was refused or rolled back.");
+        metrics_value(w, "baton_config_last_reload_successful", NULL, NULL, !a->s.reload_failed);
         metrics_family(w, "baton_stale", "gauge", "1 while what is on disk is not what serves.");
         metrics_value(w, "baton_stale", "what", "config", config_is_stale(a));
         metrics_value(w, "baton_stale", "what", "binary", binary_is_stale(a));

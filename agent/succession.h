@@ -78,6 +78,7 @@ struct succession {
         struct mono stop_drain_at, stop_term_by, stop_kill_by;
         struct backoff backoff;
         struct last_change last;
+        uint32_t reload_failed;     /* the last upgrade was refused or taken back */
         uint32_t paused;            /* upgrades that nobody asks for wait */
         uint32_t exhausted;         /* no token is left, but a candidate may yet serve */
         uint32_t leave;             /* enum leave_phase */
@@ -93,7 +94,7 @@ struct succession {
 
 enum succession_event {
         ON_BEGIN,           /* a new instance */
-        ON_KIT_READY,       /* epoch, base_id, udp */
+        ON_KIT_READY,       /* epoch, base_id, value: udp; is_copy: its content is that of the epoch `original` */
         ON_KIT_FAILED,      /* epoch; value: above 0 the config cannot be read, below 0 -errno */
         ON_PROCESS,         /* epoch, pid: launched */
         ON_LAUNCH_FAILED,   /* epoch; the kit or the keeper cannot do it */
@@ -130,6 +131,8 @@ struct succession_input {
         int64_t in_flight, connections;
         uint64_t requests_total;
         uint64_t ticket, command;
+        bool is_copy;
+        uint64_t original;
         int64_t observe_ms;
         const char *text;           /* ON_UPGRADE, ON_KIT_FAILED, ON_PREFLIGHT, ON_EXIT, ON_LAUNCH_FAILED: what went wrong, or NULL */
 };

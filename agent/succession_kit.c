@@ -169,9 +169,13 @@ void step_launch(struct step *t)
 void step_kit_ready(struct step *t, struct epoch *e)
 {
         struct succession *s = t->s;
+        const struct epoch *original;
 
         e->base_id = t->in->base_id;
         e->udp = t->in->value != 0;
+        original = t->in->is_copy ? succession_find(s, t->in->original) : NULL;
+        if (original) /* the same was read from disk once more */
+                e->origin = original->origin;
         if (e->number == s->upgrade.candidate)
                 step_upgrade_kit(t, e, true);
         if (e->number != s->kit || e->state != EPOCH_KIT)

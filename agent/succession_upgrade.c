@@ -23,6 +23,14 @@ static bool ends(const struct succession *s)
         return s->stops || s->end != END_NOT;
 }
 
+/* Whoever goes on when this comes to nothing. */
+static uint64_t serves_on(const struct succession *s)
+{
+        const struct epoch *e = ends(s) ? NULL : succession_serving(s);
+
+        return e ? e->number : NO_EPOCH;
+}
+
 /* ---- it comes to nothing ---------------------------------------------------------------------------- */
 
 static void note_last(struct step *t, const struct run *r, const struct outcome *how)
@@ -56,7 +64,7 @@ static void come_to_nothing(struct step *t, const char *reason)
         struct epoch *e = candidate(s);
         struct run run = s->upgrade.now;
         bool launched = s->upgrade.state >= UPGRADE_STARTING;
-        struct outcome how = { .from = s->served, .to = e ? e->number : NO_EPOCH, .gap_ns = -1,
+        struct outcome how = { .from = serves_on(s), .to = e ? e->number : NO_EPOCH, .gap_ns = -1,
                                .result = launched ? RESULT_ROLLED_BACK : RESULT_REFUSED };
 
         (void)snprintf(how.reason, sizeof(how.reason), "%s", reason);
@@ -64,6 +72,7 @@ static void come_to_nothing(struct step *t, const char *reason)
         if (e)
                 end_candidate(t, e);
         note_last(t, &run, &how);
+        s->reload_failed = s->reload_failed || run.kind == RUN_UPGRADE;
         effects_report(t->out, how.to, launched ? REPORT_UPGRADE_ROLLED_BACK : REPORT_UPGRADE_REFUSED, 0);
         step_forget_the_gone(t);
         if (s->exhausted && !ends(s) && s->upgrade.n_next == 0) /* else what waits may serve yet */
@@ -81,12 +90,13 @@ void step_upgrade_cancel(struct step *t, const char *reason)
 
 static void refuse(struct step *t, const struct run *what, const char *reason)
 {
-        struct outcome how = { .from = t->s->served, .to = NO_EPOCH, .gap_ns = -1, .result = RESULT_REFUSED };
+        struct outcome how = { .from = serves_on(t->s), .to = NO_EPOCH, .gap_ns = -1, .result = RESULT_REFUSED };
 
         (void)snprintf(how.reason, sizeof(how.reason), "%s", reason);
         if (upgrade_settle(&t->s->upgrade, t->in->ticket, what, &how) != 0)
                 return;
         note_last(t, what, &how);
+        t->s->reload_failed = t->s->reload_failed || what->kind == RUN_UPGRADE;
         effects_report(t->out, NO_EPOCH, REPORT_UPGRADE_REFUSED, 0);
 }
 
@@ -146,7 +156,7 @@ static bool has_served(const struct epoch *e)
 
 static void take_back(struct step *t, const struct run *what)
 {
-        struct outcome how = { .from = t->s->upgrade.candidate, .to = t->s->served, .gap_ns = -1, .result = RESULT_COMMITTED };
+        struct outcome how = { .from = t->s->served, .to = t->s->served, .gap_ns = -1, .result = RESULT_COMMITTED };
 
         if (upgrade_settle(&t->s->upgrade, t->in->ticket, what, &how) == UPGRADE_KNOWN)
                 return;
@@ -156,7 +166,8 @@ static void take_back(struct step *t, const struct run *what)
 void step_rollback_asked(struct step *t)
 {
         struct succession *s = t->s;
-        struct run what = { .kind = RUN_ROLLBACK, .copy_of = t->in->epoch, .observe_ms = observe_ms(t) };
+        struct run what = { .kind = RUN_ROLLBACK, .copy_of = t->in->epoch,
+                            .observe_ms = t->in->observe_ms >= 0 ? t->in->observe_ms : 0 }; /* what has served is known */
         const char *reason = not_now(t);
         const struct epoch *e;
         char text[REASON_BYTES];
@@ -277,13 +288,21 @@ void step_upgrade_preflight(struct step *t, struct epoch *e)
 
 /* ---- it serves from now on -------------------------------------------------------------------------- */
 
-static void remember(struct succession *s, uint64_t epoch)
+static bool same_content(struct succession *s, uint64_t a, uint64_t b)
+{
+        const struct epoch *x = a == NO_EPOCH ? NULL : succession_find(s, a), *y = b == NO_EPOCH ? NULL : succession_find(s, b);
+
+        return x && y && x->origin == y->origin && x->command == y->command;
+}
+
+/* Each content once: one that comes again must not push out what one may want to go back to. */
+static void remember(struct succession *s, uint64_t epoch, uint64_t now)
 {
         size_t i = 0;
 
-        if (epoch == NO_EPOCH)
+        if (epoch == NO_EPOCH || same_content(s, epoch, now))
                 return;
-        while (i < HISTORY_MAX - 1 && s->history[i] != epoch)
+        while (i < HISTORY_MAX - 1 && s->history[i] != epoch && !same_content(s, s->history[i], epoch))
                 i++;
         for (; i > 0; i--)
                 s->history[i] = s->history[i - 1];
@@ -334,7 +353,7 @@ static void commit(struct step *t, struct epoch *e)
                 escrow_unsteer(&s->escrow, t->out);
                 s->steered_for = NO_EPOCH;
         }
-        remember(s, s->served);
+        remember(s, s->served, e->number);
         s->wanted = e->number;
         s->exhausted = false;
         s->waits_for_content = false;
@@ -342,6 +361,7 @@ static void commit(struct step *t, struct epoch *e)
         s->relaunch_at = MONO_NEVER;
         step_act(t, DO_WATCH_CONTENT, e->number, WATCH_OFF);
         note_last(t, &run, &how);
+        s->reload_failed = false;
         step_serves(t, e);
         effects_report(t->out, e->number, REPORT_UPGRADE_COMMITTED, how.gap_ns);
         dismiss(t, old);
@@ -462,7 +482,7 @@ static void too_late(struct step *t)
         enum look_lack lack = !e || mono_is_never(e->up) ? LACK_DRAIN_LISTENERS : (enum look_lack)e->lack;
         char text[REASON_BYTES];
 
-        if (!succession_serving(s)) {
+        if (!succession_serving(s) && s->upgrade.n_next == 0) {
                 s->upgrade.deadline = mono_after_ms(t->now, t->l->epoch.ready_ms);
                 effects_report(t->out, s->upgrade.candidate, REPORT_READY_LATE, lack);
                 return;

@@ -18,6 +18,16 @@ static void finish(struct agent *a, bool rejected)
         agent_feed(a, &(struct succession_input){ .event = ON_VALIDATED, .epoch = a->validate_epoch, .value = rejected });
 }
 
+/* The user shall read of his own file. */
+static void rename_snapshot(struct agent *a)
+{
+        struct kit_maker m = agent_maker(a, a->validate_epoch);
+        char path[512];
+
+        if (m.args->config_path && kit_snapshot_path(&m, a->validate_epoch, path, sizeof(path)) == 0)
+                proxy_words_rename(a->rejected, sizeof(a->rejected), path, m.args->config_path);
+}
+
 static void on_done(struct agent *a, const struct helper_result *r)
 {
         bool rejected;
@@ -28,6 +38,8 @@ static void on_done(struct agent *a, const struct helper_result *r)
                 return;
         }
         rejected = proxy_words(r->text, r->n, r->job->code == CLD_EXITED ? r->job->status : -1, a->rejected, sizeof(a->rejected));
+        if (rejected)
+                rename_snapshot(a);
         if (r->job->error) {
                 (void)snprintf(a->rejected, sizeof(a->rejected), "cannot execute %s: %s", agent_args(a, a->validate_epoch)->program,
                                strerror((int)r->job->error));

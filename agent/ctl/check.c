@@ -231,10 +231,13 @@ static void read_status(struct check *c, const char *body)
         struct json d;
         struct json_error e;
         json_node epochs, listeners;
+        char handover[16];
 
         c->running = (struct check_running){ .epoch = -1 };
         if (json_parse(body, strlen(body), &d, &e) != 0)
                 return;
+        if (json_string(&d, json_get(&d, JSON_ROOT, "handover"), handover, sizeof(handover)) == 0 && strcmp(handover, "envoy") != 0)
+                problem(c, false, "instance", "it runs with --handover %s, and only an Envoy can be upgraded in this version", handover);
         epochs = json_get(&d, JSON_ROOT, "epochs");
         for (json_node i = json_first(&d, epochs); i != JSON_NONE; i = json_next(&d, epochs, i)) {
                 char state[32];

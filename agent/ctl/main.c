@@ -208,6 +208,9 @@ static int verb_why(struct ctl *c)
         if (files.n[1])
                 memcpy(text + files.n[0], files.text[1], files.n[1]);
         why_explain(text, files.n[0] + files.n[1], words, sizeof(words));
+        for (char *p = words; *p; p++) /* one line, and nothing that a terminal would obey */
+                if ((unsigned char)*p < ' ' || *p == 0x7f)
+                        *p = ' ';
         printf("%s\n", words);
         return EXIT_FINE;
 }

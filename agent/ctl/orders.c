@@ -16,7 +16,7 @@
 #include "agent/ctl/ctl.h"
 #include "agent/order.h"
 
-enum { ANSWER_MS = 10000, HOUR_MS = 3600 * 1000, AGAIN_US = 10000, TRIES_MAX = 3, EXIT_LOST = 100 /* none: the order is unknown */ };
+enum { ANSWER_MS = 10000, GRACE_MS = 500 /* beyond the patience of the user, for an answer that says that it is over */, HOUR_MS = 3600 * 1000, AGAIN_US = 10000, TRIES_MAX = 3, EXIT_LOST = 100 /* none: the order is unknown */ };
 
 struct errand {
         struct ctl *ctl;
@@ -67,7 +67,7 @@ static int place(struct errand *e)
 
         do {
                 free(TAKE(e->answer));
-                status = ctl_post(e->ctl, e->path, e->body, left(e, ANSWER_MS - 1000) + 1000, &e->answer);
+                status = ctl_post(e->ctl, e->path, e->body, left(e, ANSWER_MS - GRACE_MS) + GRACE_MS, &e->answer);
                 if (is_answer(status))
                         return ctl_judge(status, e->answer ? e->answer : "");
                 r = next_agent(e, "was not confirmed");
@@ -84,7 +84,7 @@ static int await(struct errand *e)
         do {
                 (void)snprintf(path, sizeof(path), "/v1/ticket?id=%" PRIu64 "&timeout_ms=%" PRId64, e->order.ticket, left(e, HOUR_MS));
                 free(TAKE(e->answer));
-                status = ctl_request(e->ctl, "GET", path, left(e, HOUR_MS) + ANSWER_MS, &e->answer);
+                status = ctl_request(e->ctl, "GET", path, left(e, HOUR_MS) + GRACE_MS, &e->answer);
                 if (status == 404)
                         return EXIT_LOST;
                 if (status == 200) {

@@ -898,7 +898,7 @@ static void check_tickets(struct world *w)
         }
         if (u->candidate != NO_EPOCH && w->s.served == NO_EPOCH)
                 w->early = u->candidate;
-        if (u->now.id != w->run_id) {
+        if (u->now.id != w->run_id || !succession_serving(&w->s)) { /* while nothing else serves a candidate has all the time */
                 w->run_id = u->now.id;
                 w->run_since = w->now;
         }
