@@ -171,10 +171,10 @@ static int read_events(struct ctl *c, bool runs, struct event_files *ret)
         return -ENOENT;
 }
 
-static void each_line(struct ctl *c, const char *text, size_t n)
+static void each_line(struct ctl *c, const char *text, size_t n, void (*line)(const char *text, size_t n, void *userdata))
 {
         for (const char *p = text, *end; p && p < text + n && (end = memchr(p, '\n', (size_t)(text + n - p))); p = end + 1)
-                on_line(p, (size_t)(end - p), c);
+                line(p, (size_t)(end - p), c);
 }
 
 /* The files tell everything, the agent only the newest; it is asked for what comes after them. */
@@ -186,31 +186,54 @@ static int verb_events(struct ctl *c)
 
         if (read_events(c, runs, &files) < 0 && !runs)
                 return EXIT_NO_INSTANCE;
-        each_line(c, files.text[0], files.n[0]);
-        each_line(c, files.text[1], files.n[1]);
+        each_line(c, files.text[0], files.n[0], on_line);
+        each_line(c, files.text[1], files.n[1], on_line);
         return runs ? stream_events(c, c->follow, on_line) : EXIT_FINE;
+}
+
+/* What the agent knows and the files do not: where the disk is full nothing is written any more. An agent that hangs tells nothing. */
+static char *unwritten(struct ctl *c, const struct event_files *files)
+{
+        enum { PATIENCE_MS = 2000 };
+        char *lines = NULL, path[64];
+
+        each_line(c, files->text[0], files->n[0], on_old);
+        each_line(c, files->text[1], files->n[1], on_old);
+        (void)snprintf(path, sizeof(path), "/v1/events?after=%" PRId64 "&follow=0", c->seen);
+        if (ctl_request(c, "GET", path, PATIENCE_MS, &lines) == 200)
+                return lines;
+        free(lines);
+        return NULL;
 }
 
 static int verb_why(struct ctl *c)
 {
         CLEANUP(event_files_done) struct event_files files;
-        CLEANUP(free_ptr) char *text = NULL;
+        CLEANUP(free_ptr) char *text = NULL, *newest = NULL;
         struct instance_error e;
+        bool runs = instance_find(c->run_dir, c->name, c->found, sizeof(c->found), &e) == 0;
+        size_t n, n_newest;
         char words[1024];
 
-        if (read_events(c, instance_find(c->run_dir, c->name, c->found, sizeof(c->found), &e) == 0, &files) < 0)
+        if (read_events(c, runs, &files) < 0 && !runs)
                 return EXIT_NO_INSTANCE;
-        text = malloc(files.n[0] + files.n[1] + 1);
+        newest = runs ? unwritten(c, &files) : NULL;
+        n_newest = newest ? strlen(newest) : 0;
+        n = files.n[0] + files.n[1] + 1 + n_newest;
+        text = malloc(n);
         if (!text)
                 return EXIT_FAILED;
         if (files.n[0])
                 memcpy(text, files.text[0], files.n[0]);
         if (files.n[1])
                 memcpy(text + files.n[0], files.text[1], files.n[1]);
-        why_explain(text, files.n[0] + files.n[1], words, sizeof(words));
-        for (char *p = words; *p; p++) /* one line, and nothing that a terminal would obey */
-                if ((unsigned char)*p < ' ' || *p == 0x7f)
-                        *p = ' ';
+        text[files.n[0] + files.n[1]] = '\n'; /* behind a line that was cut */
+        if (n_newest)
+                memcpy(text + n - n_newest, newest, n_newest);
+        why_explain(text, n, words, sizeof(words));
+        for (char *q = words; *q; q++) /* one line, and nothing that a terminal would obey */
+                if ((unsigned char)*q < ' ' || *q == 0x7f)
+                        *q = ' ';
         printf("%s\n", words);
         return EXIT_FINE;
 }

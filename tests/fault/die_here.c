@@ -21,6 +21,12 @@ int __real_hr_send(int fd, const struct sockaddr_un *peer, const struct hr_messa
 int __wrap_hr_send(int fd, const struct sockaddr_un *peer, const struct hr_message *m, int pass_fd);
 int __real_hr_take(int fd);
 int __wrap_hr_take(int fd);
+int __real_hr_steer_attach(int fd, const struct hr_steer *s);
+int __wrap_hr_steer_attach(int fd, const struct hr_steer *s);
+int __real_hr_steer_detach(int fd);
+int __wrap_hr_steer_detach(int fd);
+int __real_hr_listener_hush(int fd);
+int __wrap_hr_listener_hush(int fd);
 
 /* The count starts with the file: what happened before it was put there does not matter. */
 static void here(const char *place)
@@ -73,5 +79,36 @@ int __wrap_hr_take(int fd)
         here("take-before");
         r = __real_hr_take(fd);
         here("take");
+        return r;
+}
+
+/* One place for both: what is between two changes of the way is what matters. */
+int __wrap_hr_steer_attach(int fd, const struct hr_steer *s)
+{
+        int r;
+
+        here("steer-before");
+        r = __real_hr_steer_attach(fd, s);
+        here("steer");
+        return r;
+}
+
+int __wrap_hr_steer_detach(int fd)
+{
+        int r;
+
+        here("steer-before");
+        r = __real_hr_steer_detach(fd);
+        here("steer");
+        return r;
+}
+
+int __wrap_hr_listener_hush(int fd)
+{
+        int r;
+
+        here("hush-before");
+        r = __real_hr_listener_hush(fd);
+        here("hush");
         return r;
 }

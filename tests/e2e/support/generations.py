@@ -12,7 +12,7 @@ from .crash import wait_status
 from .instance import wait_until
 
 LISTEN = "0A"
-# A place that is removed refuses so long after the end of its last generation at the latest: a promise.
+# A place that is removed refuses so long after the drain of its last generation at the latest: a promise.
 REMOVED_S = 1.5
 
 

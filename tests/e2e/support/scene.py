@@ -144,7 +144,10 @@ class Scene:
     # ---- an upgrade that comes to nothing -------------------------------------------------------------------
 
     def refused(self, what, *args, result="refused", says=(), during=None, timeout=90, at_once=False, told=True):
-        """`baton upgrade ARGS` fails and has cost nothing. during(client) plays what happens meanwhile. Returns the reason."""
+        """`baton upgrade ARGS` fails and has cost nothing. during(client) plays what happens meanwhile. Returns the reason.
+
+        told=False: where the event file cannot be written, the event is not looked for in it; `why` knows of it all the same.
+        """
         baton = self.baton
         before = self.settled(what)
         [(epoch, pid, _)] = before["epochs"]
@@ -170,7 +173,7 @@ class Scene:
         assert last["kind"] == "upgrade" and last["result"] == result, f"{what}: {last}"
         why = baton.cli("why", check=0).stdout
         assert why.count("\n") == 1, why
-        assert not told or last["reason"] and last["reason"][:200] in why and result.replace("_", " ") in why, f"{what}: {why}"
+        assert last["reason"] and last["reason"][:200] in why and result.replace("_", " ") in why, f"{what}: {why}"
         for word in says:
             assert word in last["reason"], f"{what}: {word!r} is not in {last['reason']!r}"
         assert not told or len(baton.events(f"upgrade.{result.replace('_', '-')}")) == 1 + self._told(result, moment), what

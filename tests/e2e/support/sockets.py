@@ -5,8 +5,11 @@ The kernel spreads connections over all sockets of a port, or over those that a 
 accepts from is a black hole for its share of the clients; it cannot be seen from the others.
 """
 import collections
+import contextlib
 import os
 import socket
+import subprocess
+import sys
 import time
 
 from .instance import marked_processes
@@ -69,3 +72,44 @@ def each_is_served(listener, n=200):
         for s in open_ones:
             s.close()
     return bodies, round(slowest * 1000)
+
+
+FOREIGN = """
+import http.server, socket, sys
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("content-length", "7")
+        self.end_headers()
+        self.wfile.write(b"foreign")
+
+    def log_message(self, *args):
+        pass
+
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 1024
+
+    def server_bind(self):
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        super().server_bind()
+
+server = Server((sys.argv[1], int(sys.argv[2])), Answer)
+print("listens", flush=True)
+server.serve_forever()
+"""
+
+
+@contextlib.contextmanager
+def foreigner(listener):
+    """Another process of this user that listens on the same address and port, and answers "foreign"."""
+    process = subprocess.Popen([sys.executable, "-c", FOREIGN, listener.address, str(listener.port)], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "listens\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
