@@ -213,7 +213,7 @@ static void close_socket(struct agent *a, const struct effect *fx)
         close_fd(&a->sockets[fx->key]);
 }
 
-/* Where a member is that nobody knows, the kernel counts otherwise than we: then connections go where they go. */
+/* Where a member is that nobody knows, the kernel counts otherwise than we: then nobody is steered, and what leaves is hushed. */
 static void steer(struct agent *a, const struct effect *fx)
 {
         enum { FOREIGN = 1 };
