@@ -104,7 +104,8 @@ static int launch_for_sure(struct agent *a, uint64_t epoch, struct wire_job *ret
                 r = keeper_link_launch(a->link, epoch, record.text, ret_job, ret_pidfd);
         if (r != -ETIMEDOUT)
                 return r;
-        log_event(LOG_ERR, "keeper.unreachable", F_STR("error", strerror(-r)), F_STR("then", "the agent ends, another one begins"));
+        log_event(LOG_ERR, "keeper.unreachable", F_STR("error", strerror(-r)),
+                  F_STR("then", "the agent ends, another one begins"));
         log_flush();
         exit(1);
 }

@@ -2,8 +2,8 @@
 /*
  * The control server with nothing behind it: fake_control RUN_DIR serves RUN_DIR/control.sock as an agent does; the test
  * plays the rest. A line on stdin says what happens, and is answered by "ok"; each order that arrives is a line of JSON on
- * stdout, and each question about a ticket is "asked TICKET". Agents die as asked and are followed by the next, which knows the tickets and has the same listening socket, as
- * under the keeper.
+ * stdout, and each question about a ticket is "asked TICKET". Agents die as asked and are followed by the next, which knows the
+ * tickets and has the same listening socket, as under the keeper.
  *
  *     end TICKET|* RESULT FROM|null TO|null [REASON]   it ended so
  *     refuse [REASON]     orders are refused at once; without REASON no more
