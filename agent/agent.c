@@ -28,8 +28,10 @@ struct proc *agent_proc(struct agent *a, uint64_t epoch)
 
 void agent_queue(struct agent *a, struct succession_input in)
 {
-        if (a->queued == sizeof(a->queue) / sizeof(a->queue[0])) { /* cannot be: one or two for each effect that can bring one */
-                log_event(LOG_ERR, "agent.failed", F_STR("error", "too many events at once"), F_STR("then", "another agent resumes"));
+        /* Cannot be: one or two for each effect that can bring one. */
+        if (a->queued == sizeof(a->queue) / sizeof(a->queue[0])) {
+                log_event(LOG_ERR, "agent.failed", F_STR("error", "too many events at once"),
+                          F_STR("then", "another agent resumes"));
                 abort();
         }
         a->queue[a->queued++] = in;
@@ -148,7 +150,8 @@ static bool keeper_lives(const struct agent *a)
 static void keeper_is_gone(struct agent *a, int error)
 {
         if (keeper_lives(a)) {
-                log_event(LOG_ERR, "keeper.unreachable", F_STR("error", strerror(-error)), F_STR("then", "the agent ends, another one begins"));
+                log_event(LOG_ERR, "keeper.unreachable", F_STR("error", strerror(-error)),
+                          F_STR("then", "the agent ends, another one begins"));
                 log_flush();
                 exit(1);
         }
@@ -184,7 +187,8 @@ static void on_user_signal(struct agent *a, const struct wire_signal *s)
                 agent_feed(a, &(struct succession_input){ .event = ON_REOPEN_LOGS });
                 return;
         }
-        if (s->signo == SIGHUP && !(a->keeper.flags & WIRE_TERMINAL)) { /* else: the terminal is gone, and the keeper counts it as a stop */
+        /* At a terminal it means that this is gone, and the keeper counts it as a stop. */
+        if (s->signo == SIGHUP && !(a->keeper.flags & WIRE_TERMINAL)) {
                 orders_upgrade(a);
                 return;
         }

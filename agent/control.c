@@ -275,8 +275,6 @@ static enum MHD_Result give(struct control_request *r, enum control_command comm
         char detail[512] = "";
         int code = r->control->ops.command(r->control->ops.ud, command, o, detail, sizeof(detail));
 
-        if (code == CONTROL_NOT_IN_THIS_VERSION)
-                return control_answer_error(r->connection, 501, "not in this version", detail);
         if (code == CONTROL_REFUSED)
                 return control_answer_error(r->connection, 409, "refused", detail);
         if (code < 0)

@@ -20,7 +20,7 @@ enum control_command {
         CONTROL_STOP, CONTROL_DRAIN, CONTROL_DRAIN_UNDO, CONTROL_UPGRADE, CONTROL_ROLLBACK, CONTROL_PAUSE, CONTROL_RESUME,
 };
 
-enum { CONTROL_NOT_IN_THIS_VERSION = 1, CONTROL_REFUSED = 2 };
+enum { CONTROL_REFUSED = 1 };
 
 enum control_ticket { CONTROL_TICKET_UNKNOWN, CONTROL_TICKET_WAITS, CONTROL_TICKET_DONE };
 
@@ -34,7 +34,7 @@ struct control_ops {
         /*
          * Only upgrade and rollback carry an order, with a ticket that is never 0; for the rest it is CONTROL_ORDER_NULL. It is
          * read during the call alone. A ticket that is known already is no second order. Return: 0: taken, and stored;
-         * CONTROL_NOT_IN_THIS_VERSION, CONTROL_REFUSED: at once, with @detail for people; -errno
+         * CONTROL_REFUSED: at once, with @detail for people; -errno
          */
         int (*command)(void *ud, enum control_command c, const struct control_order *o, char *detail, size_t n);
         /*

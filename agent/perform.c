@@ -147,7 +147,8 @@ static int launch_for_sure(struct agent *a, uint64_t epoch, struct wire_job *ret
                 r = keeper_link_launch(a->link, epoch, record.text, ret_job, ret_pidfd);
         if (r != -ETIMEDOUT)
                 return r;
-        log_event(LOG_ERR, "keeper.unreachable", F_STR("error", strerror(-r)), F_STR("then", "the agent ends, another one begins"));
+        log_event(LOG_ERR, "keeper.unreachable", F_STR("error", strerror(-r)),
+                  F_STR("then", "the agent ends, another one begins"));
         log_flush();
         exit(1);
 }
@@ -256,7 +257,7 @@ static void close_socket(struct agent *a, const struct effect *fx)
         close_fd(&a->sockets[fx->key]);
 }
 
-/* Where a member is that nobody knows, the kernel counts otherwise than we: then connections go where they go. */
+/* Where a member is that nobody knows, the kernel counts otherwise than we: then nobody is steered, and what leaves is hushed. */
 static void steer(struct agent *a, const struct effect *fx)
 {
         enum { FOREIGN = 1 };

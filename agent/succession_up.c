@@ -28,7 +28,8 @@ void step_serves(struct step *t, struct epoch *e)
 void step_accepted(struct step *t, struct epoch *e)
 {
         struct succession *s = t->s;
-        bool crash = s->served != NO_EPOCH && !mono_is_never(s->outage); /* what is told of last may be about an upgrade that failed meanwhile */
+        /* Not s->last: that may be about an upgrade that failed meanwhile. */
+        bool crash = s->served != NO_EPOCH && !mono_is_never(s->outage);
         int64_t gap = crash ? t->now.ns - s->outage.ns : -1;
 
         if (s->served == NO_EPOCH && t->in->look && t->in->look->create_failures)
@@ -93,7 +94,8 @@ static void answer_bystander(struct step *t, struct epoch *e)
 {
         const struct escrow *held = &t->s->escrow;
         uint32_t key = escrow_find(held, t->in->key);
-        bool pass = key != NO_KEY && held->keys[key].inode && !held->keys[key].silenced && e->number == t->s->leaver && !e->ordered;
+        bool pass = key != NO_KEY && held->keys[key].inode && !held->keys[key].silenced &&
+                    e->number == t->s->leaver && !e->ordered;
 
         e->owed_key = pass && !t->s->stop_drains && t->s->end == END_NOT ? key : NO_KEY;
         e->asked_key = NO_KEY;

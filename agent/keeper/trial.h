@@ -5,7 +5,7 @@
  * can reach neither the wire nor a listen socket. That one runs its own `baton-agent --try` in the same way. Each says
  * what it found by one struct and exits with 0; whoever says nothing has not passed.
  *
- * An interface between builds of different age: fields are only added at the end.
+ * The two ends may come from different versions: what is here keeps its place, and anything new goes behind it.
  */
 #pragma once
 
@@ -34,4 +34,4 @@ struct trial_verdict {
         char version[VERSION_BYTES];
         char text[TRIAL_TEXT_BYTES]; /* why not */
 };
-static_assert(sizeof(struct trial_verdict) == 304, "an interface between builds of different age");
+static_assert(sizeof(struct trial_verdict) == 304, "another version reads these bytes as well");

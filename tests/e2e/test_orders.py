@@ -181,12 +181,9 @@ def test_json_is_the_ticket_and_the_exit_status_stays(agent):
     assert (code, err) == (0, "") and json.loads(out) == {"ok": True, "ticket": agent.order()["order"]["ticket"]}
 
 
-def test_an_order_that_is_refused_at_once_is_exit_5_and_what_is_not_there_exit_2(agent):
+def test_an_order_that_is_refused_at_once_is_exit_5(agent):
     agent.tell("refuse there is nothing to go back to")
     assert ended(agent.client("rollback")) == (5, "", "baton: refused: there is nothing to go back to\n")
-    agent.tell("refuse")
-    agent.tell("absent")
-    assert ended(agent.client("upgrade")) == (2, "", "baton: not in this version\n")
 
 
 def test_no_wait_is_over_when_the_order_is_taken(agent):

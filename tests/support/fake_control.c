@@ -2,12 +2,11 @@
 /*
  * The control server with nothing behind it: fake_control RUN_DIR serves RUN_DIR/control.sock as an agent does; the test
  * plays the rest. A line on stdin says what happens, and is answered by "ok"; each order that arrives is a line of JSON on
- * stdout, and each question about a ticket is "asked TICKET". Agents die as asked and are followed by the next, which knows the tickets and has the same listening socket, as
- * under the keeper.
+ * stdout, and each question about a ticket is "asked TICKET". Agents die as asked and are followed by the next, which knows the
+ * tickets and has the same listening socket, as under the keeper.
  *
  *     end TICKET|* RESULT FROM|null TO|null [REASON]   it ended so
  *     refuse [REASON]     orders are refused at once; without REASON no more
- *     absent              orders are not in this version
  *     die-unstored, die-unanswered    at the next order: before it is taken, or between that and the answer
  *     die                 now
  *     forget              every ticket
@@ -40,7 +39,7 @@ static struct world {
         size_t n;
         unsigned agents;
         char refuse[256];
-        bool absent, die_unstored, die_unanswered;
+        bool die_unstored, die_unanswered;
 } *world;
 
 static struct control *control;
@@ -100,10 +99,6 @@ static int on_command(void *ud, enum control_command c, const struct control_ord
         if (world->die_unstored)
                 die(&world->die_unstored);
         tell_order(names[c], o, known);
-        if (world->absent) {
-                (void)snprintf(detail, n, "%s", "not in this version");
-                return CONTROL_NOT_IN_THIS_VERSION;
-        }
         if (*world->refuse) {
                 (void)snprintf(detail, n, "%s", world->refuse);
                 return CONTROL_REFUSED;
@@ -204,8 +199,6 @@ static void obey(struct ev_loop *loop, const char *line)
                 end_tickets(line + 4);
         else if (strncmp(line, "refuse", 6) == 0)
                 (void)snprintf(world->refuse, sizeof(world->refuse), "%s", line[6] ? line + 7 : "");
-        else if (strcmp(line, "absent") == 0)
-                world->absent = true;
         else if (strcmp(line, "die-unstored") == 0)
                 world->die_unstored = true;
         else if (strcmp(line, "die-unanswered") == 0)
