@@ -253,6 +253,12 @@ STEPS = ("before-shutdown-admin", "after-shutdown-admin", "before-pass", "before
 EXAMPLE = build_dir() / "baton-example-server"
 
 
+def played(baton, fault):
+    """How often a fault really happened, by the words of who has it: of "before-pass-1:crash" only the step is said."""
+    step, what = fault.split(":")
+    return baton.log().count(f"fault: {what} at {step.removesuffix('-1')}")
+
+
 class Examples:
     """Commands of the example server at the address of the load."""
 
@@ -281,9 +287,11 @@ def test_a_candidate_that_fails_at_any_step_of_the_protocol_is_taken_back(baton,
     listener, examples = serving_example(baton, "--ready-timeout", "4s")
     with Scene(baton, hammer, listener) as scene:
         for step in STEPS:
+            before = played(baton, f"{step}:{what}")
             scene.allow("new")
             scene.refused(f"{step}:{what}", *examples.command("new", f"{step}:{what}"), result="rolled_back",
                           says=["signal 9"] if what == "crash" else ["4000 ms"])
+            assert played(baton, f"{step}:{what}") == before + 1, f"{step}:{what} was not played"
             scene.crashes(f"{step}:{what}")
             if step in ("before-pass-1", "on-harvest"):
                 examples.good(scene, f"{step}:{what}")
@@ -294,7 +302,9 @@ def test_a_candidate_that_sends_garbage_at_any_step_costs_nothing(baton, hammer)
     listener, examples = serving_example(baton)
     with Scene(baton, hammer, listener) as scene:
         for step in STEPS:
+            before = played(baton, f"{step}:garbage")
             examples.good(scene, f"{step}:garbage", f"{step}:garbage")
+            assert played(baton, f"{step}:garbage") == before + 1, f"{step}:garbage was not played"
         scene.crashes("garbage")
     assert baton.events("protocol.garbage"), "no garbage arrived at all"
 
@@ -305,9 +315,9 @@ def test_an_old_one_that_fails_while_it_is_replaced_does_not_hurt_the_new_one(ba
     with Scene(baton, hammer, listener) as scene:
         for step in ("on-drain", "on-term"):
             examples.good(scene, f"{step}:{what}, its turn to serve", f"{step}:{what}")
-            before = scene.body
+            before = played(baton, f"{step}:{what}")
             scene.replaced(f"{step}:{what}", lambda: None, *examples.command(f"old-{scene.upgrades + 1}"))
-            assert f"fault: {what} at {step}" in baton.log(), before
+            assert played(baton, f"{step}:{what}") == before + 1, f"{step}:{what} was not played"
             scene.crashes(f"{step}:{what}")
 
 
