@@ -198,15 +198,29 @@ static uint64_t choose_wanted(const struct resume_fact *facts, size_t n)
         return listens != NO_EPOCH ? listens : starting != NO_EPOCH ? starting : up;
 }
 
+/* Launched a moment ago, on trial: it has neither said that it starts nor begun to listen. An order to drain would be lost on it. */
+static bool is_new(const struct epoch *e, uint64_t wanted, const struct resume_fact *facts, size_t n, struct mono now)
+{
+        enum { MOMENT_MS = 3000 };
+
+        if (wanted == NO_EPOCH || e->number < wanted || !mono_before(now, mono_after_ms(e->launched, MOMENT_MS)))
+                return false;
+        for (size_t i = 0; i < n; i++)
+                if (facts[i].epoch == e->number && facts[i].alive)
+                        return !facts[i].listens;
+        return false;
+}
+
 /*
  * succession_resume() tells them: by the one road if they may have begun something. Sockets that only they accepted from, or
  * that they opened themselves, are still in the groups: until the youngest of them has ended these stay steered as they are.
  */
-static void rebuild_others(struct succession *s, const struct succession_limits *l, struct mono now)
+static void rebuild_others(struct succession *s, const struct succession_limits *l, const struct resume_fact *facts, size_t n,
+                           struct mono now)
 {
         for (size_t i = 0; i < GENERATIONS_MAX; i++) {
                 struct epoch *e = &s->epochs[i];
-                bool starting = e->state == EPOCH_STARTING;
+                bool starting = e->state == EPOCH_STARTING || is_new(e, s->wanted, facts, n, now);
 
                 if (!epoch_alive(e) || e->number == s->wanted)
                         continue;
@@ -233,7 +247,7 @@ void succession_rebuild(struct succession *s, const struct succession_limits *l,
                         (void)rebuild_epoch(s, l, f);
         }
         s->wanted = choose_wanted(facts, n);
-        rebuild_others(s, l, now);
+        rebuild_others(s, l, facts, n, now);
         wanted = succession_serving(s);
         if (wanted) {
                 s->served = wanted->number;

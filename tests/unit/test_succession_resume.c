@@ -304,6 +304,16 @@ Test(rebuild, of_several_that_listen_the_lowest_serves_and_those_above_it_drain)
         cr_assert_eq(s->upgrade.commands, 3, "a number of a command line is given once");
 }
 
+Test(rebuild, one_that_was_launched_a_moment_ago_beside_another_is_ended_at_once_and_not_told_to_drain)
+{
+        struct succession *s = rebuilt((const struct resume_fact[]){ { .epoch = 5, .alive = true, .pid = 1, .launched = { 1 } },
+                                                                     { .epoch = 7, .alive = true, .listens = true, .pid = 2, .launched = { 1 } },
+                                                                     { .epoch = 9, .alive = true, .pid = 3, .launched = { 4900000000 } } }, 3);
+
+        cr_assert_eq(rebuilt_epoch(s, 9)->state, EPOCH_STOPPING);
+        cr_assert_eq(rebuilt_epoch(s, 5)->state, EPOCH_DRAINING);
+}
+
 Test(rebuild, if_none_listens_the_one_that_starts_is_wanted_and_not_those_that_drain)
 {
         struct succession *s = rebuilt((const struct resume_fact[]){ { .epoch = 5, .alive = true, .pid = 1 },
