@@ -96,7 +96,9 @@ static void on_reply_readable(struct ev_loop *loop, ev_io *w, int revents)
 static void on_forwarded(struct ev_loop *loop, ev_io *w, int revents)
 {
         struct proc *p = w->data;
-        const struct proc *to = agent_proc(p->agent, p->agent->s.wanted);
+        const struct epoch *e = succession_look_up(&p->agent->s, p->epoch);
+        bool drains = e && (e->state == EPOCH_DRAINING || e->state == EPOCH_STOPPING); /* else it comes from a stranger */
+        const struct proc *to = drains ? agent_proc(p->agent, p->agent->s.wanted) : NULL;
         int r = 0;
 
         (void)revents;

@@ -192,7 +192,7 @@ int hr_relay(int fd, const struct sockaddr_un *peer)
         struct msghdr msg = { .msg_name = (void *)peer, .msg_namelen = sizeof(*peer), .msg_iov = &iov, .msg_iovlen = 1 };
         int r = hr_receive(fd, MSG_PEEK, buf, sizeof(buf), &iov.iov_len, NULL, NULL);
 
-        if (r == HR_GARBAGE) {
+        if (r == HR_GARBAGE || (r == 0 && iov.iov_len <= HR_HEADER_BYTES)) { /* an Envoy does not survive less than a message */
                 (void)hr_take(fd);
                 return 0;
         }

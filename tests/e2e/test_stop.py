@@ -666,15 +666,15 @@ def test_a_closed_terminal_is_a_graceful_stop(baton, terminal):
 # ---- the other signals ---------------------------------------------------------------------------------------
 
 
-def test_sighup_without_a_terminal_is_refused_with_an_event_and_changes_nothing(baton, hammer):
+def test_sighup_without_a_terminal_is_an_upgrade_and_no_stop(baton, hammer):
     listener = Listener()
     baton.run(listeners=[listener], preexec_fn=os.setsid)
     proxy = baton.proxy_pid()
     with hammer(listener) as load:
         baton.process.send_signal(signal.SIGHUP)
-        refused = baton.wait_event("upgrade.refused")
-    assert refused["reason"] and load.failed == 0
-    assert baton.proxy_pid() == proxy and baton.status()["state"] == "serving"
+        baton.wait_event("upgrade.committed")
+    assert load.failed == 0
+    assert baton.proxy_pid() != proxy and baton.status()["state"] == "serving"
     print(f"requests={load.requests} failed={load.failed} refused={load.refused} gap_ms={load.longest_gap_ms}")
 
 
