@@ -297,15 +297,18 @@ Test(hr_fdpass, a_packet_for_which_there_is_no_room_stays_and_is_passed_on_later
         while (sendto(to.envoy, "full", 4, MSG_DONTWAIT, (const struct sockaddr *)&to.our_name, sizeof(to.our_name)) == 4)
                 n++;
         cr_assert_gt(n, 0);
-        cr_assert_eq(sendto(from.envoy, "kept", 4, 0, (const struct sockaddr *)&from.our_name, sizeof(from.our_name)), 4);
+        cr_assert_eq(sendto(from.envoy, "kept packet", 11, 0, (const struct sockaddr *)&from.our_name, sizeof(from.our_name)), 11);
         cr_assert_eq(hr_relay(from.us, &to.our_name), HR_WOULD_BLOCK);
         cr_assert_eq(hr_relay(from.us, &to.our_name), HR_WOULD_BLOCK);
         for (int i = 0; i < n; i++)
                 cr_assert_eq(recv(to.us, got, sizeof(got), MSG_DONTWAIT), 4);
         cr_assert_eq(hr_relay(from.us, &to.our_name), 0);
-        cr_assert_eq(recv(to.us, got, sizeof(got), MSG_DONTWAIT), 4);
-        cr_assert_eq(memcmp(got, "kept", 4), 0);
+        cr_assert_eq(recv(to.us, got, sizeof(got), MSG_DONTWAIT), 11);
+        cr_assert_eq(memcmp(got, "kept packet", 11), 0);
+        cr_assert_eq(sendto(from.envoy, "tiny", 4, 0, (const struct sockaddr *)&from.our_name, sizeof(from.our_name)), 4);
+        cr_assert_eq(hr_relay(from.us, &to.our_name), 0, "less than a message is dropped");
         cr_assert_eq(hr_relay(from.us, &to.our_name), HR_NOTHING);
+        cr_assert_eq(recv(to.us, got, sizeof(got), MSG_DONTWAIT), -1);
         hr_pair_close(&from);
         hr_pair_close(&to);
 }
