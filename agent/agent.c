@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/cleanup.h"
 #include "agent/clock.h"
 #include "agent/commands.h"
 #include "agent/image.h"
@@ -54,8 +55,17 @@ struct kit_maker agent_maker(const struct agent *a, uint64_t epoch)
         m.args = agent_args(a, epoch);
         if (m.args->drain_time_s >= 0 && !a->options->drain_time_given)
                 m.drain_time_s = m.args->drain_time_s;
-        kit_set_extension(&m);
         return m;
+}
+
+void agent_bootstrap(const struct agent *a, uint64_t epoch, struct bootstrap *ret)
+{
+        const struct kit_maker m = agent_maker(a, epoch);
+        CLEANUP(free_ptr) char *text = NULL;
+        size_t n = 0;
+
+        (void)kit_read_snapshot(&m, epoch, &text, &n); /* without one there is --config-yaml */
+        bootstrap_read(text, n, m.args->config_yaml, m.args->config_path, ret);
 }
 
 /* ---- the road --------------------------------------------------------------------------------------- */

@@ -47,7 +47,7 @@ struct preflight {
 /* What the bootstrap of one content says of its listeners. */
 struct content_facts {
         bool known;
-        uint64_t origin, command;
+        uint64_t origin;
         struct bootstrap b;
 };
 
@@ -133,6 +133,7 @@ void agent_watch(struct agent *a);
 void agent_exited(struct agent *a, const struct wire_job *job);
 struct proc *agent_proc(struct agent *a, uint64_t epoch); /* or NULL */
 const struct proxy_args *agent_args(const struct agent *a, uint64_t epoch); /* the command line that an epoch runs */
+void agent_bootstrap(const struct agent *a, uint64_t epoch, struct bootstrap *ret);                 /* what its config says; never fails */
 struct kit_maker agent_maker(const struct agent *a, uint64_t epoch);        /* for the kit of an epoch */
 
 /* perform.c */

@@ -96,14 +96,12 @@ static void on_reply_readable(struct ev_loop *loop, ev_io *w, int revents)
 static void on_forwarded(struct ev_loop *loop, ev_io *w, int revents)
 {
         struct proc *p = w->data;
-        const struct epoch *e = succession_look_up(&p->agent->s, p->epoch);
-        bool drains = e && (e->state == EPOCH_DRAINING || e->state == EPOCH_STOPPING); /* else it comes from a stranger */
-        const struct proc *to = drains ? agent_proc(p->agent, p->agent->s.wanted) : NULL;
+        const struct proc *to = agent_proc(p->agent, succession_packets_to(&p->agent->s, p->epoch));
         int r = 0;
 
         (void)revents;
         for (int i = 0; i < REQUESTS_A_ROUND && r != HR_NOTHING && r >= 0; i++) {
-                r = to && to != p && to->parent_fd >= 0 ? hr_relay(w->fd, &to->packets_to) : hr_take(w->fd);
+                r = to && to->parent_fd >= 0 ? hr_relay(w->fd, &to->packets_to) : hr_take(w->fd);
                 if (r == HR_WOULD_BLOCK && p->udp_waits < UDP_WAITS_MAX) {
                         p->udp_waits++;
                         ev_io_stop(loop, w);

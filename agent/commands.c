@@ -17,7 +17,7 @@
 enum { TEXT_BYTES_MAX = ORDER_BYTES_MAX + ORDER_WORDS_MAX + 4096 };
 
 struct command {
-        uint64_t number; /* 0: an empty slot */
+        uint64_t number;
         char *text;
         size_t bytes;
         const char **words; /* into the text */
@@ -122,6 +122,15 @@ static int compose(const struct control_order *o, char **ret_text, size_t *ret_b
         return 0;
 }
 
+static void drop(struct agent *a, uint64_t number)
+{
+        char name[32];
+        const char *names[] = { name };
+
+        name_of(number, name);
+        (void)keeper_link_drop(a->link, names, 1);
+}
+
 static int hold(struct agent *a, uint64_t number, const char *text, size_t bytes)
 {
         CLEANUP(close_fd) int fd = memfd_create("command", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -165,11 +174,7 @@ int commands_add(struct agent *a, const struct control_order *o, uint64_t *ret_n
         }
         r = add(a, number, text, bytes, &error);
         if (r != 0) {
-                char name[32];
-                const char *names[] = { name };
-
-                name_of(number, name);
-                (void)keeper_link_drop(a->link, names, 1);
+                drop(a, number);
                 (void)snprintf(reterr, size, "%s", error.text + (strncmp(error.text, verb, strlen(verb)) == 0 ? strlen(verb) : 0));
                 return r;
         }
@@ -206,13 +211,9 @@ void commands_take(struct agent *a, struct inventory *inv)
 void commands_sweep(struct agent *a)
 {
         for (size_t i = 0; i < COMMANDS_MAX; i++) {
-                char name[32];
-                const char *names[] = { name };
-
                 if (!a->commands[i] || succession_needs_command(&a->s, a->commands[i]->number))
                         continue;
-                name_of(a->commands[i]->number, name);
-                (void)keeper_link_drop(a->link, names, 1);
+                drop(a, a->commands[i]->number);
                 command_done(a->commands[i]);
                 free(TAKE(a->commands[i]));
         }

@@ -32,6 +32,16 @@ bool epoch_alive(const struct epoch *e)
         return e->state >= EPOCH_STARTING && e->state <= EPOCH_STOPPING;
 }
 
+bool epoch_has_served(const struct epoch *e)
+{
+        return e->state != EPOCH_NONE && e->state != EPOCH_KIT && !mono_is_never(e->accepted) && !e->trial;
+}
+
+bool epoch_same_content(const struct epoch *a, const struct epoch *b)
+{
+        return a && b && a->origin == b->origin;
+}
+
 const char *epoch_state_name(uint32_t state)
 {
         static const char *const names[] = {
@@ -185,6 +195,13 @@ static void step_starting(struct epoch *e, const struct epoch_limits *l, const s
         }
 }
 
+static void sampled(struct epoch *e, const struct epoch_input *in)
+{
+        e->in_flight = in->in_flight;
+        e->connections = in->connections;
+        e->requests_total = in->requests_total;
+}
+
 static void step_warming(struct epoch *e, const struct epoch_limits *l, const struct epoch_input *in, struct mono now,
                          struct effects *out)
 {
@@ -204,9 +221,7 @@ static void step_warming(struct epoch *e, const struct epoch_limits *l, const st
                 e->lack = in->lack;
                 return;
         case ON_SAMPLED:
-                e->in_flight = in->in_flight;
-                e->connections = in->connections;
-                e->requests_total = in->requests_total;
+                sampled(e, in);
                 return;
         case ON_ENDED:
                 gone(e);
@@ -238,9 +253,7 @@ static void step_serving(struct epoch *e, const struct epoch_limits *l, const st
                 gone(e);
                 return;
         case ON_SAMPLED:
-                e->in_flight = in->in_flight;
-                e->connections = in->connections;
-                e->requests_total = in->requests_total;
+                sampled(e, in);
                 return;
         case ON_TIME:
                 if (!mono_before(now, e->next_look)) {
@@ -261,9 +274,7 @@ static bool drained(struct epoch *e, const struct epoch_limits *l, const struct 
 {
         bool moved = in->requests_total != e->requests_total;
 
-        e->in_flight = in->in_flight;
-        e->connections = in->connections;
-        e->requests_total = in->requests_total;
+        sampled(e, in);
         if (in->in_flight != 0) {
                 e->quiet_since = MONO_NEVER;
                 return false;

@@ -54,7 +54,7 @@ struct epoch {
         uint64_t base_id;
         uint64_t copy_of;        /* CONTENT_DISK, or the epoch whose snapshot it copies */
         uint64_t origin;         /* the first epoch that had this content: names it. Snapshot, command line and binary are the content */
-        uint64_t command;        /* which command line it runs; 0: that of `baton run` */
+        uint64_t command;        /* which command line it runs, a part of its content; 0: that of `baton run` */
         int32_t pid;             /* 0: not launched, or not known yet */
         uint32_t state;          /* enum epoch_state */
         struct mono launched;
@@ -102,4 +102,6 @@ void epoch_step(struct epoch *e, const struct epoch_limits *l, const struct epoc
 void epoch_look(struct epoch *e, struct mono now, struct effects *out);
 struct mono epoch_next(const struct epoch *e); /* when it next wants ON_TIME */
 bool epoch_alive(const struct epoch *e);       /* launched and not gone */
+bool epoch_has_served(const struct epoch *e);  /* its content may be gone back to */
+bool epoch_same_content(const struct epoch *a, const struct epoch *b); /* false if either is NULL */
 const char *epoch_state_name(uint32_t state);

@@ -354,6 +354,14 @@ bool escrow_holds_udp(const struct escrow *e)
         return false;
 }
 
+bool escrow_holds_url(const struct escrow *e, const char *url)
+{
+        for (uint32_t i = 0; i < e->n; i++)
+                if (e->keys[i].inode && strcmp(e->keys[i].key.url, url) == 0)
+                        return true;
+        return false;
+}
+
 bool escrow_any_silenced(const struct escrow *e)
 {
         for (uint32_t i = 0; i < e->n; i++)

@@ -202,6 +202,7 @@ void escrow_revive_accepted(struct escrow *e, uint64_t epoch, struct effects *ou
 void escrow_close_all(struct escrow *e, struct effects *out);
 bool escrow_holds_any(const struct escrow *e);
 bool escrow_holds_udp(const struct escrow *e);
+bool escrow_holds_url(const struct escrow *e, const char *url); /* of any worker */
 bool escrow_any_silenced(const struct escrow *e);
 
 /**

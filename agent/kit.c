@@ -29,19 +29,22 @@ static int path_of(char *ret, size_t size, const char *run_dir, const char *pref
         return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
 }
 
-void kit_set_extension(struct kit_maker *m)
+const char *kit_extension(const char *path)
 {
-        const char *base = m->args->config_path ? strrchr(m->args->config_path, '/') : NULL;
+        const char *base = path ? strrchr(path, '/') : NULL;
         const char *dot;
 
-        base = base ? base + 1 : m->args->config_path;
+        base = base ? base + 1 : path;
         dot = base ? strrchr(base, '.') : NULL;
-        (void)snprintf(m->extension, sizeof(m->extension), "%s", dot && dot != base ? dot : "");
+        return dot && dot != base ? dot : "";
 }
 
 int kit_snapshot_path(const struct kit_maker *m, uint64_t epoch, char *ret, size_t size)
 {
-        return path_of(ret, size, m->run_dir, "envoy-rev", epoch, m->extension);
+        char extension[16];
+
+        (void)snprintf(extension, sizeof(extension), "%s", kit_extension(m->args->config_path)); /* a long one is cut */
+        return path_of(ret, size, m->run_dir, "envoy-rev", epoch, extension);
 }
 
 int kit_socket_path(const char *run_dir, uint64_t epoch, char *ret, size_t size)
@@ -239,6 +242,14 @@ void kit_sweep(const char *run_dir, bool (*known)(void *userdata, uint64_t epoch
 }
 
 /* ---- what comes ------------------------------------------------------------------------------------- */
+
+int kit_read_snapshot(const struct kit_maker *m, uint64_t epoch, char **ret_text, size_t *ret_bytes)
+{
+        char path[PATH_MAX];
+        int r = m->args->config_path ? kit_snapshot_path(m, epoch, path, sizeof(path)) : -ENOENT;
+
+        return r < 0 ? r : kit_read_file(path, ret_text, ret_bytes);
+}
 
 int kit_read_config(const char *path, char *const *environment, char **ret_text, size_t *ret_bytes, char *reterr, size_t reterr_size)
 {

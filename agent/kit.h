@@ -29,7 +29,6 @@ struct kit_maker {
         uint64_t command;               /* its number */
         char *const *environment;       /* what the proxy gets */
         uint64_t nofile_soft, nofile_hard;
-        char extension[16];             /* of the config file, with the dot */
 };
 
 struct kit {
@@ -82,8 +81,8 @@ int kit_base_id(const char *run_dir, uint64_t epoch, uint64_t *ret);
 /** kit_command() - the number of the command line that it was made for; 0 also if that is not known */
 uint64_t kit_command(const char *run_dir, uint64_t epoch);
 
-/** kit_set_extension() - of the config file of its args */
-void kit_set_extension(struct kit_maker *m);
+/** kit_extension() - of a config file, with its dot; "" if it has none. @path may be NULL; the answer is a part of it */
+const char *kit_extension(const char *path);
 
 /* Paths, for whoever talks to the proxy. Return: 0; -ENAMETOOLONG */
 int kit_snapshot_path(const struct kit_maker *m, uint64_t epoch, char *ret, size_t size);
@@ -92,6 +91,9 @@ int kit_admin_path(const char *run_dir, uint64_t epoch, char *ret, size_t size);
 
 /** kit_read_file() - a whole file, NUL-terminated, at most 64 MB; the caller frees it. Return: 0; -errno */
 int kit_read_file(const char *path, char **ret_text, size_t *ret_bytes);
+
+/** kit_read_snapshot() - of an epoch, as kit_read_file(). Return: 0; -ENOENT also if its command has no config; -errno */
+int kit_read_snapshot(const struct kit_maker *m, uint64_t epoch, char **ret_text, size_t *ret_bytes);
 
 /**
  * kit_read_config() - the config as a snapshot would have it

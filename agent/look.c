@@ -64,23 +64,16 @@ static void forget_unbound(struct bootstrap *b)
 /* What the bootstrap itself says. Read once for each content: a large one takes a while. */
 static const struct bootstrap *know_content(struct agent *a, const struct epoch *e)
 {
-        CLEANUP(free_ptr) char *text = NULL;
         struct content_facts *f = &a->facts[e && e->trial];
-        struct kit_maker m;
-        char path[512];
-        size_t n = 0;
 
         for (size_t i = 0; e && i < sizeof(a->facts) / sizeof(a->facts[0]); i++)
-                if (a->facts[i].known && a->facts[i].origin == e->origin && a->facts[i].command == e->command)
+                if (a->facts[i].known && a->facts[i].origin == e->origin)
                         return &a->facts[i].b;
         if (!e)
                 return &f->b;
         bootstrap_done(&f->b);
-        *f = (struct content_facts){ .known = true, .origin = e->origin, .command = e->command };
-        m = agent_maker(a, e->number);
-        if (m.args->config_path && kit_snapshot_path(&m, e->number, path, sizeof(path)) == 0)
-                (void)kit_read_file(path, &text, &n);
-        bootstrap_read(text, n, m.args->config_yaml, m.args->config_path, &f->b);
+        *f = (struct content_facts){ .known = true, .origin = e->origin };
+        agent_bootstrap(a, e->number, &f->b);
         forget_unbound(&f->b);
         (void)malloc_trim(0); /* what parsing a large one took would stay with us for ever */
         return &f->b;

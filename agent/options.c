@@ -120,6 +120,15 @@ struct parse {
         char file_text[OPTIONS_STRING_BYTES]; /* the values of the file, one behind the other; last: it is not cleared */
 };
 
+const char *options_handover(const struct options *o)
+{
+        const struct choice *c = handovers;
+
+        while (c->name && c->value != o->handover)
+                c++;
+        return c->name ? c->name : "";
+}
+
 const char *options_names(size_t n)
 {
         return n < N_KEYS ? keys[n].name : NULL;

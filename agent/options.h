@@ -92,5 +92,8 @@ static inline const char *options_proxy_arg(const struct options *o, size_t i)
 /** options_want_value() - is this word an option whose value is the next word? */
 bool options_want_value(const char *word);
 
+/** options_handover() - the name of what was given or detected */
+const char *options_handover(const struct options *o);
+
 /** options_names() - the n-th long option, or NULL: for the tests that hold the manual against the table */
 const char *options_names(size_t n);

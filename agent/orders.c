@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* What clients want done: orders become events; a ticket tells what came of one. */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "agent/agent.h"
 #include "agent/commands.h"
-#include "agent/log.h"
 
 /* ---- baton itself ----------------------------------------------------------------------------------- */
 
@@ -93,12 +90,12 @@ static void epoch_or_null(struct json_writer *w, const char *key, uint64_t epoch
                 json_uint_value(w, epoch);
 }
 
-static void write_ticket(struct json_writer *w, uint64_t id, bool done, const struct outcome *o)
+static void write_ticket(struct json_writer *w, uint64_t id, bool done, const char *kind, const struct outcome *o)
 {
         json_begin_object(w);
         json_key(w, "ticket"), json_uint_value(w, id);
         json_key(w, "state"), json_string_value(w, done ? "done" : "waiting");
-        json_key(w, "kind"), json_string_value(w, done ? run_kind_name(o->kind) : "");
+        json_key(w, "kind"), json_string_value(w, kind);
         json_key(w, "result"), json_string_value(w, !done ? "" : o->run ? run_result_name(o->result) : "unknown");
         epoch_or_null(w, "from", o->from);
         epoch_or_null(w, "to", o->to);
@@ -111,19 +108,31 @@ static void write_ticket(struct json_writer *w, uint64_t id, bool done, const st
         json_end_object(w);
 }
 
+/* Of baton's own replacement the keeper keeps the ticket: it outlives an agent's state of another version. */
+static enum control_ticket own_ticket(struct agent *a, uint64_t id, struct json_writer *w)
+{
+        struct outcome o = { .run = 1, .from = NO_EPOCH, .to = NO_EPOCH, .gap_ns = -1, .result = RESULT_COMMITTED };
+        const char *refusal = "";
+        enum control_ticket state = self_ticket(a, id, &refusal);
+
+        if (*refusal)
+                o.result = RESULT_REFUSED;
+        (void)snprintf(o.reason, sizeof(o.reason), "%s", refusal);
+        if (w && state != CONTROL_TICKET_UNKNOWN)
+                write_ticket(w, id, state == CONTROL_TICKET_DONE, "self", &o);
+        return state;
+}
+
 enum control_ticket orders_ticket(void *userdata, uint64_t id, struct json_writer *w)
 {
         struct agent *a = userdata;
         struct outcome o = { .from = NO_EPOCH, .to = NO_EPOCH, .gap_ns = -1 };
-        enum control_ticket self = self_ticket(a, id, w);
-        enum ticket_state state;
+        enum ticket_state state = succession_ticket(&a->s, id, &o);
+        bool done = state == TICKET_DONE;
 
-        if (self != CONTROL_TICKET_UNKNOWN)
-                return self; /* this one the keeper remembers, over an agent's state of another version */
-        state = succession_ticket(&a->s, id, &o);
         if (state == TICKET_UNKNOWN)
-                return CONTROL_TICKET_UNKNOWN;
+                return own_ticket(a, id, w);
         if (w)
-                write_ticket(w, id, state == TICKET_DONE, &o);
-        return state == TICKET_DONE ? CONTROL_TICKET_DONE : CONTROL_TICKET_WAITS;
+                write_ticket(w, id, done, done ? run_kind_name(o.kind) : "", &o);
+        return done ? CONTROL_TICKET_DONE : CONTROL_TICKET_WAITS;
 }

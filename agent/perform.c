@@ -19,6 +19,7 @@
 #include "agent/log.h"
 #include "agent/preflight.h"
 #include "agent/reports.h"
+#include "agent/same_file.h"
 #include "agent/validate.h"
 #include "agent/watch_content.h"
 
@@ -62,25 +63,22 @@ static void kit_failed(struct agent *a, uint64_t epoch, int r, const char *error
         agent_queue(a, (struct succession_input){ .event = ON_KIT_FAILED, .epoch = epoch, .value = r, .text = a->kit_error });
 }
 
-static bool same_file(int a, int b)
+static bool same_binary(const struct proc *a, const struct proc *b)
 {
         struct stat x, y;
 
-        return a >= 0 && b >= 0 && fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino &&
-               x.st_mtim.tv_sec == y.st_mtim.tv_sec && x.st_mtim.tv_nsec == y.st_mtim.tv_nsec;
+        return a->binary_fd >= 0 && b->binary_fd >= 0 && fstat(a->binary_fd, &x) == 0 && fstat(b->binary_fd, &y) == 0 && same_file(&x, &y);
 }
 
 static bool same_snapshot(const struct kit_maker *m, uint64_t a, uint64_t b)
 {
         CLEANUP(free_ptr) char *x = NULL;
         CLEANUP(free_ptr) char *y = NULL;
-        char path[512];
         size_t n, k;
 
         if (!m->args->config_path)
                 return true;
-        return kit_snapshot_path(m, a, path, sizeof(path)) == 0 && kit_read_file(path, &x, &n) == 0 &&
-               kit_snapshot_path(m, b, path, sizeof(path)) == 0 && kit_read_file(path, &y, &k) == 0 && n == k && memcmp(x, y, n) == 0;
+        return kit_read_snapshot(m, a, &x, &n) == 0 && kit_read_snapshot(m, b, &y, &k) == 0 && n == k && memcmp(x, y, n) == 0;
 }
 
 /* Content that served before may be read from disk once more: then it is no other. */
@@ -90,10 +88,9 @@ static bool find_original(struct agent *a, const struct kit_maker *m, uint64_t e
 
         for (size_t i = 0; p && i < GENERATIONS_MAX; i++) {
                 const struct epoch *e = &a->s.epochs[i];
-                const struct proc *other = e->state == EPOCH_NONE || e->number == epoch ? NULL : agent_proc(a, e->number);
+                const struct proc *other = epoch_has_served(e) ? agent_proc(a, e->number) : NULL;
 
-                if (!other || mono_is_never(e->accepted) || e->trial || e->command != m->command ||
-                    !same_file(p->binary_fd, other->binary_fd) || !same_snapshot(m, epoch, e->number))
+                if (!other || e->command != m->command || !same_binary(p, other) || !same_snapshot(m, epoch, e->number))
                         continue;
                 *ret = e->number;
                 return true;

@@ -14,6 +14,8 @@
 #include "agent/cleanup.h"
 #include "agent/log.h"
 #include "agent/proxy_words.h"
+#include "agent/same_file.h"
+#include "agent/validate.h"
 
 enum { VERSION_MS = 10000 };
 
@@ -48,12 +50,6 @@ static const char *binary_of(struct agent *a, struct held_name *name)
 }
 
 /* ---- does its binary speak our hot restart? ---------------------------------------------------------- */
-
-static bool same_file(const struct stat *a, const struct stat *b)
-{
-        return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-               a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
 
 static void version_done(struct agent *a, const struct helper_result *r)
 {
@@ -120,29 +116,14 @@ static void ask_version(struct agent *a)
 
 /* ---- does it accept its config? ---------------------------------------------------------------------- */
 
-static bool is_held(const struct agent *a, const char *url)
-{
-        for (uint32_t i = 0; i < a->s.escrow.n; i++)
-                if (a->s.escrow.keys[i].inode && strcmp(a->s.escrow.keys[i].key.url, url) == 0)
-                        return true;
-        return false;
-}
-
 /* What it will have to bind itself: an address that somebody else has makes it end, or go on without the listener. */
 static void try_to_bind(struct agent *a)
 {
         CLEANUP(bootstrap_done) struct bootstrap b = { 0 };
-        CLEANUP(free_ptr) char *text = NULL;
-        struct preflight *f = &a->preflight;
-        struct kit_maker m = agent_maker(a, f->epoch);
-        char path[512];
-        size_t n = 0;
 
-        if (m.args->config_path && kit_snapshot_path(&m, f->epoch, path, sizeof(path)) == 0)
-                (void)kit_read_file(path, &text, &n);
-        bootstrap_read(text, n, m.args->config_yaml, m.args->config_path, &b);
+        agent_bootstrap(a, a->preflight.epoch, &b);
         for (size_t i = 0; i < b.n_urls; i++) {
-                int r = is_held(a, b.urls[i]) ? 0 : bind_probe(b.urls[i], &b.listeners[i]);
+                int r = escrow_holds_url(&a->s.escrow, b.urls[i]) ? 0 : bind_probe(b.urls[i], &b.listeners[i]);
 
                 if (r >= 0)
                         continue;
@@ -150,18 +131,6 @@ static void try_to_bind(struct agent *a)
                 return;
         }
         answer(a, false);
-}
-
-/* Its snapshot goes with it: the user shall read of his own file. */
-static void reject(struct agent *a, const struct proxy_args *args, char *words, size_t size)
-{
-        struct preflight *f = &a->preflight;
-        struct kit_maker m = agent_maker(a, f->epoch);
-        char path[512];
-
-        if (args->config_path && kit_snapshot_path(&m, f->epoch, path, sizeof(path)) == 0)
-                proxy_words_rename(words, size, path, args->config_path);
-        refuse(a, "the proxy rejects its config or arguments: %s", words);
 }
 
 static void validate_done(struct agent *a, const struct helper_result *r)
@@ -176,7 +145,7 @@ static void validate_done(struct agent *a, const struct helper_result *r)
         else if (r->job->error)
                 refuse(a, "cannot execute %s: %s", args->program, strerror((int)r->job->error));
         else if (proxy_words(r->text, r->n, r->job->code == CLD_EXITED ? r->job->status : -1, words, sizeof(words)))
-                reject(a, args, words, sizeof(words));
+                refuse(a, "the proxy rejects its config or arguments: %s", validate_words(a, f->epoch, words, sizeof(words)));
         else if (r->job->code != CLD_EXITED)
                 refuse(a, "%s --mode validate was killed by signal %d", args->program, r->job->status);
         else if (r->job->status != 0)
@@ -203,7 +172,7 @@ static void validate(struct agent *a)
                 refuse(a, "%s --mode validate cannot be run: %s", m.args->program, strerror(-r));
 }
 
-/* ---- */
+/* ---- the run that asks -------------------------------------------------------------------------------- */
 
 static void on_done(struct agent *a, const struct helper_result *r)
 {

@@ -165,7 +165,7 @@ static size_t adopt_kits(struct agent *a, struct inventory *inv, bool rebuilt, s
         size_t n = 0;
 
         for (size_t i = 0; i < GENERATIONS_MAX; i++) {
-                const struct epoch *e = inv->kits[i].epoch == NO_EPOCH ? NULL : succession_find(&a->s, inv->kits[i].epoch);
+                const struct epoch *e = succession_find(&a->s, inv->kits[i].epoch);
 
                 if (e)
                         adopt_kit(a, inv, i, e, rebuilt, &facts[n++]);

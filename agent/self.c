@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,12 +11,12 @@
 
 #include "agent/agent.h"
 #include "agent/image.h"
-#include "agent/keeper/trial.h"
+#include "agent/keeper/trial_say.h"
 #include "agent/log.h"
 
 extern char **environ;
 
-enum { STATUS_FAILED = 1, STATUS_USAGE = 2 };
+enum { STATUS_USAGE = 2 };
 
 /* ---- asked for, and told of --------------------------------------------------------------------------- */
 
@@ -62,31 +61,15 @@ int self_upgrade(struct agent *a, const char *path, uint64_t ticket, char *reter
         return 0;
 }
 
-static void write_ticket(struct json_writer *w, uint64_t id, bool done, const char *reason)
+enum control_ticket self_ticket(const struct agent *a, uint64_t id, const char **ret_refusal)
 {
-        if (!w)
-                return;
-        json_begin_object(w);
-        json_key(w, "ticket"), json_uint_value(w, id);
-        json_key(w, "state"), json_string_value(w, done ? "done" : "waiting");
-        json_key(w, "kind"), json_string_value(w, "self");
-        json_key(w, "result"), json_string_value(w, !done ? "" : *reason ? "refused" : "committed");
-        json_key(w, "from"), json_null(w);
-        json_key(w, "to"), json_null(w);
-        json_key(w, "reason"), json_string_value(w, reason);
-        json_key(w, "gap_ms"), json_null(w);
-        json_end_object(w);
-}
+        bool replaced = a->keeper.replaced_ticket == id;
 
-enum control_ticket self_ticket(const struct agent *a, uint64_t id, struct json_writer *w)
-{
         if (!is_known(a, id))
                 return CONTROL_TICKET_UNKNOWN;
-        if (a->keeper.replaced_ticket != id && a->self.state == SELF_TRIED) {
-                write_ticket(w, id, false, "");
+        if (!replaced && a->self.state == SELF_TRIED)
                 return CONTROL_TICKET_WAITS;
-        }
-        write_ticket(w, id, true, a->keeper.replaced_ticket == id ? "" : a->self.reason);
+        *ret_refusal = replaced ? "" : a->self.reason;
         return CONTROL_TICKET_DONE;
 }
 
@@ -111,18 +94,6 @@ void self_report(const struct agent *a)
 }
 
 /* ---- tried -------------------------------------------------------------------------------------------- */
-
-static __attribute__((format(printf, 2, 3))) int say(bool good, const char *format, ...)
-{
-        struct trial_verdict v = { .magic = TRIAL_MAGIC, .good = good, .wire_version = WIRE_VERSION };
-        va_list args;
-
-        (void)snprintf(v.version, sizeof(v.version), "%s", BATON_VERSION);
-        va_start(args, format);
-        (void)vsnprintf(v.text, sizeof(v.text), format, args);
-        va_end(args);
-        return write(TRIAL_VERDICT_FD, &v, sizeof(v)) == (ssize_t)sizeof(v) && good ? 0 : STATUS_FAILED;
-}
 
 /* Options of another layout are read anew from where they came from: the words and the environment are still there. */
 static int try_options(int argc, char **argv, struct options_error *reterr)
@@ -163,8 +134,8 @@ int self_try(int argc, char **argv)
         }
         r = try_options(argc, argv, &error);
         if (r == -EINVAL)
-                return say(false, "baton %s does not accept the options: %.180s", BATON_VERSION, error.text);
+                return trial_say(false, "baton %s does not accept the options: %.180s", BATON_VERSION, error.text);
         if (r < 0)
-                return say(false, "baton %s cannot read the options: %s", BATON_VERSION, strerror(-r));
-        return say(true, "the state is %s", try_state() ? "kept" : "rebuilt");
+                return trial_say(false, "baton %s cannot read the options: %s", BATON_VERSION, strerror(-r));
+        return trial_say(true, "the state is %s", try_state() ? "kept" : "rebuilt");
 }

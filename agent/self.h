@@ -9,7 +9,6 @@
 #include <stdint.h>
 
 #include "agent/control.h"
-#include "agent/json.h"
 #include "agent/keeper/wire.h"
 
 struct agent;
@@ -32,8 +31,8 @@ struct self {
  */
 int self_upgrade(struct agent *a, const char *path, uint64_t ticket, char *reterr, size_t size);
 
-/** self_ticket() - as struct control_ops asks; CONTROL_TICKET_UNKNOWN for what is none of ours */
-enum control_ticket self_ticket(const struct agent *a, uint64_t id, struct json_writer *w);
+/** self_ticket() - how far is it? @ret_refusal is written for CONTROL_TICKET_DONE: "", or why nothing has changed */
+enum control_ticket self_ticket(const struct agent *a, uint64_t id, const char **ret_refusal);
 
 /**
  * self_told() - the keeper has said how it ended

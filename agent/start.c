@@ -115,7 +115,6 @@ static void use_options(struct agent *a)
                 .nofile_soft = a->keeper.nofile_soft,
                 .nofile_hard = a->keeper.nofile_hard,
         };
-        kit_set_extension(&a->kits);
 }
 
 /* The first agent: the command line becomes one immutable struct that the keeper holds for every agent to come. */
@@ -232,10 +231,7 @@ static void open_control(struct agent *a, struct inventory *inv)
 
 static void say_hello(const struct agent *a)
 {
-        static const char *const handovers[] = { [HANDOVER_ENVOY] = "envoy", [HANDOVER_LISTEN_FDS] = "listen-fds",
-                                                 [HANDOVER_NONE] = "none" };
-
-        log_event(LOG_NOTICE, "baton.started", F_STR("version", BATON_VERSION), F_STR("handover", handovers[a->options->handover]),
+        log_event(LOG_NOTICE, "baton.started", F_STR("version", BATON_VERSION), F_STR("handover", options_handover(a->options)),
                   F_STR("run_dir", a->run_dir), F_STR("proxy", a->args.program), F_INT("keeper_pid", a->keeper.keeper_pid));
         for (size_t i = 0; i < a->args.n_notices; i++)
                 log_event(LOG_NOTICE, "options.notice", F_STR("text", a->args.notices[i]));

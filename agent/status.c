@@ -15,6 +15,7 @@
 #include "agent/commands.h"
 #include "agent/json.h"
 #include "agent/metrics/metrics.h"
+#include "agent/same_file.h"
 
 /* A moment of the monotonic clock as wall time, by what both clocks say now; to the second, so that it does not flicker. */
 static const char *wall_of(int64_t mono_ns, char *buf, size_t size)
@@ -271,40 +272,26 @@ static void write_people(struct agent *a, struct json_writer *w)
 
 /* ---- what is on disk and not what serves ------------------------------------------------------------- */
 
-struct file_id {
-        dev_t dev;
-        ino_t ino;
-        off_t size;
-        struct timespec changed;
-};
-
-static bool same_file(const struct file_id *a, const struct stat *b)
-{
-        return a->dev == b->st_dev && a->ino == b->st_ino && a->size == b->st_size &&
-               a->changed.tv_sec == b->st_mtim.tv_sec && a->changed.tv_nsec == b->st_mtim.tv_nsec;
-}
-
-static bool differs(const struct kit_maker *kits, const char *snapshot)
+static bool differs(const struct kit_maker *m, uint64_t epoch)
 {
         CLEANUP(free_ptr) char *a = NULL;
         CLEANUP(free_ptr) char *b = NULL;
-        size_t n, m;
+        size_t n, k;
 
-        if (kit_read_content(kits, &a, &n) != 0 || kit_read_file(snapshot, &b, &m) < 0)
+        if (kit_read_content(m, &a, &n) != 0 || kit_read_snapshot(m, epoch, &b, &k) < 0)
                 return false; /* being replaced, or gone: nothing is known to be different */
-        return n != m || memcmp(a, b, n) != 0;
+        return n != k || memcmp(a, b, n) != 0;
 }
 
 /* Contents are compared when the file is another one than at the last question: else it costs a stat(). */
 static bool config_is_stale(const struct agent *a)
 {
         static struct {
-                struct file_id file;
+                struct stat file;
                 uint64_t epoch;
                 bool known, stale;
         } last;
         const struct kit_maker m = agent_maker(a, a->s.served);
-        char snapshot[512];
         struct stat st;
 
         if (a->s.served == NO_EPOCH || !m.protocol || !m.args->config_path)
@@ -313,10 +300,8 @@ static bool config_is_stale(const struct agent *a)
                 return errno == ENOENT; /* the next start would fail */
         if (last.known && last.epoch == a->s.served && same_file(&last.file, &st))
                 return last.stale;
-        if (kit_snapshot_path(&m, a->s.served, snapshot, sizeof(snapshot)) < 0)
-                return false;
-        last.stale = differs(&m, snapshot);
-        last.file = (struct file_id){ st.st_dev, st.st_ino, st.st_size, st.st_mtim };
+        last.stale = differs(&m, a->s.served);
+        last.file = st;
         last.epoch = a->s.served;
         last.known = true;
         return last.stale;
@@ -324,7 +309,7 @@ static bool config_is_stale(const struct agent *a)
 
 static bool binary_is_stale(struct agent *a)
 {
-        const struct proc *p = a->s.served == NO_EPOCH ? NULL : agent_proc(a, a->s.served);
+        const struct proc *p = agent_proc(a, a->s.served);
         struct stat now, pinned;
 
         if (!p || p->binary_fd < 0)
@@ -357,8 +342,6 @@ bool status_sampling(void *userdata, bool start)
 void status_write(void *userdata, bool own, struct json_writer *w)
 {
         struct agent *a = userdata;
-        static const char *const handovers[] = { [HANDOVER_ENVOY] = "envoy", [HANDOVER_LISTEN_FDS] = "listen-fds",
-                                                 [HANDOVER_NONE] = "none" };
         const char *reason;
         bool ready = succession_ready(&a->s, &reason);
 
@@ -375,7 +358,7 @@ void status_write(void *userdata, bool own, struct json_writer *w)
                 json_string_value(w, "binary");
         json_end_array(w);
         json_key(w, "run_dir"), json_string_value(w, a->run_dir);
-        json_key(w, "handover"), json_string_value(w, handovers[a->options->handover]);
+        json_key(w, "handover"), json_string_value(w, options_handover(a->options));
         if (own) /* words of a command line may be nobody else's business */
                 write_command(a, w);
         write_people(a, w);

@@ -115,7 +115,7 @@ static void wait_for_content(struct step *t)
 /* A proxy that waits for its control plane may accept on other listeners already: those are not silenced with the rest. */
 static void silence(struct step *t)
 {
-        const struct epoch *w = t->s->wanted == NO_EPOCH ? NULL : succession_find(t->s, t->s->wanted);
+        const struct epoch *w = succession_find(t->s, t->s->wanted);
 
         t->s->hold_until = MONO_NEVER;
         t->s->silenced_once = true;
@@ -187,7 +187,7 @@ static void outage_begins(struct step *t, struct mono died)
 /* Changed content that failed gives way to what served before it. */
 static void choose_content(struct step *t, const struct epoch *dead)
 {
-        const struct epoch *served = t->s->served == NO_EPOCH ? NULL : succession_find(t->s, t->s->served);
+        const struct epoch *served = succession_find(t->s, t->s->served);
 
         if (served && served->origin != dead->origin)
                 step_renew_kit(t, served->number);

@@ -183,6 +183,7 @@ struct epoch *succession_find(struct succession *s, uint64_t number);           
  * any more: its predecessor was told to drain, and has answered since
  */
 enum ticket_state succession_ticket(const struct succession *s, uint64_t ticket, struct outcome *ret);
+uint64_t succession_packets_to(const struct succession *s, uint64_t from);          /* who gets the UDP packets that it forwards, or NO_EPOCH */
 uint64_t succession_command(const struct succession *s);                            /* of what serves, or shall */
 bool succession_needs_command(const struct succession *s, uint64_t command);       /* some epoch or request runs it */
 const struct epoch *succession_serving(const struct succession *s);                /* or NULL */

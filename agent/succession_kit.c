@@ -85,7 +85,7 @@ struct epoch *step_new_kit(struct step *t, uint64_t copy_of, uint64_t command)
 
 static uint64_t wanted_command(struct succession *s)
 {
-        const struct epoch *w = s->wanted == NO_EPOCH ? NULL : succession_find(s, s->wanted);
+        const struct epoch *w = succession_find(s, s->wanted);
 
         return w ? w->command : 0;
 }
@@ -107,7 +107,7 @@ void step_make_kit(struct step *t, uint64_t copy_of)
 
 void step_throw_kit_away(struct step *t)
 {
-        struct epoch *e = t->s->kit == NO_EPOCH ? NULL : succession_find(t->s, t->s->kit);
+        struct epoch *e = succession_find(t->s, t->s->kit);
 
         t->s->kit = NO_EPOCH;
         t->s->kit_ready = false;
@@ -125,7 +125,7 @@ void step_renew_kit(struct step *t, uint64_t copy_of)
 /* Content that was changed and could not be read gives way to what served; before anything served there is no other. */
 static uint64_t retry_from(struct succession *s)
 {
-        const struct epoch *w = s->wanted == NO_EPOCH ? NULL : succession_find(s, s->wanted);
+        const struct epoch *w = succession_find(s, s->wanted);
 
         if (s->served != NO_EPOCH)
                 return s->served;

@@ -12,7 +12,7 @@ enum { ADDED_LOOK_MS = 20 };
 void step_serves(struct step *t, struct epoch *e)
 {
         struct succession *s = t->s;
-        const struct epoch *kit = s->kit == NO_EPOCH ? NULL : succession_find(s, s->kit);
+        const struct epoch *kit = succession_find(s, s->kit);
 
         s->served = e->number;
         s->outage = MONO_NEVER;
@@ -21,7 +21,7 @@ void step_serves(struct step *t, struct epoch *e)
         backoff_serving(&s->backoff, t->now);
         if (s->unready)
                 step_act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
-        if (!kit || kit->origin != e->origin || kit->command != e->command)
+        if (!epoch_same_content(kit, e))
                 step_renew_kit(t, e->number);
 }
 
@@ -46,12 +46,12 @@ void step_accepted(struct step *t, struct epoch *e)
 enum look_lack step_judge(struct step *t, const struct epoch *e)
 {
         struct succession *s = t->s;
-        const struct epoch *before = s->served == NO_EPOCH ? NULL : succession_find(s, s->served);
+        const struct epoch *before = succession_find(s, s->served);
         const struct escrow_gate gate = {
                 .epoch = e->number,
                 .first = s->served == NO_EPOCH,
                 .after_crash = s->served != NO_EPOCH && !mono_is_never(s->outage),
-                .same_content = before && before->origin == e->origin,
+                .same_content = epoch_same_content(before, e),
                 .allow_loss = t->l->allow_loss,
                 .create_failures_before = s->create_failures,
         };

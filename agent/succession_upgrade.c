@@ -10,12 +10,11 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEPT_FREE = 3 };
-enum { HUSH_MS = 100, STEER_MS = 1000, QUEUES_MS = 5000, AGAIN_MS = 100, CLOSE_MS = 1000 };
+enum { KEPT_FREE = 3, HUSH_MS = 100, STEER_MS = 1000, QUEUES_MS = 5000, AGAIN_MS = 100, CLOSE_MS = 1000 };
 
 static struct epoch *candidate(struct succession *s)
 {
-        return s->upgrade.candidate == NO_EPOCH ? NULL : succession_find(s, s->upgrade.candidate);
+        return succession_find(s, s->upgrade.candidate);
 }
 
 static bool ends(const struct succession *s)
@@ -138,25 +137,20 @@ void step_upgrade_asked(struct step *t)
 /* The newest content that served before, and is other than what serves. */
 static uint64_t before(struct succession *s)
 {
-        const struct epoch *now = s->served == NO_EPOCH ? NULL : succession_find(s, s->served);
+        const struct epoch *now = succession_find(s, s->served);
 
         for (size_t i = 0; i < HISTORY_MAX; i++) {
-                const struct epoch *e = s->history[i] == NO_EPOCH ? NULL : succession_find(s, s->history[i]);
+                const struct epoch *e = succession_find(s, s->history[i]);
 
-                if (e && !(now && now->origin == e->origin && now->command == e->command))
+                if (e && !epoch_same_content(now, e))
                         return e->number;
         }
         return NO_EPOCH;
 }
 
-static bool has_served(const struct epoch *e)
-{
-        return e && e->state != EPOCH_KIT && !mono_is_never(e->accepted) && !e->trial;
-}
-
 static void take_back(struct step *t, const struct run *what)
 {
-        struct outcome how = { .from = t->s->served, .to = t->s->served, .gap_ns = -1, .result = RESULT_COMMITTED };
+        struct outcome how = { .from = serves_on(t->s), .to = serves_on(t->s), .gap_ns = -1, .result = RESULT_COMMITTED };
 
         if (upgrade_settle(&t->s->upgrade, t->in->ticket, what, &how) == UPGRADE_KNOWN)
                 return;
@@ -182,12 +176,12 @@ void step_rollback_asked(struct step *t)
         }
         if (t->in->epoch == NO_EPOCH)
                 what.copy_of = before(s);
-        e = what.copy_of == NO_EPOCH ? NULL : succession_find(s, what.copy_of);
+        e = succession_find(s, what.copy_of);
         if (!reason && what.copy_of == NO_EPOCH)
                 reason = "there is nothing to go back to: nothing else has served";
         if (!reason && what.copy_of == s->served)
                 reason = "that epoch serves already";
-        if (!reason && !has_served(e)) {
+        if (!reason && !(e && epoch_has_served(e))) {
                 (void)snprintf(text, sizeof(text), "the content of epoch %" PRIu64 " is not kept: it never served, or too long ago", what.copy_of);
                 reason = text;
         }
@@ -288,25 +282,18 @@ void step_upgrade_preflight(struct step *t, struct epoch *e)
 
 /* ---- it serves from now on -------------------------------------------------------------------------- */
 
-static bool same_content(struct succession *s, uint64_t a, uint64_t b)
-{
-        const struct epoch *x = a == NO_EPOCH ? NULL : succession_find(s, a), *y = b == NO_EPOCH ? NULL : succession_find(s, b);
-
-        return x && y && x->origin == y->origin && x->command == y->command;
-}
-
 /* Each content once: one that comes again must not push out what one may want to go back to. */
-static void remember(struct succession *s, uint64_t epoch, uint64_t now)
+static void remember(struct succession *s, const struct epoch *served, const struct epoch *now)
 {
         size_t i = 0;
 
-        if (epoch == NO_EPOCH || same_content(s, epoch, now))
+        if (!served || epoch_same_content(served, now))
                 return;
-        while (i < HISTORY_MAX - 1 && s->history[i] != epoch && !same_content(s, s->history[i], epoch))
+        while (i < HISTORY_MAX - 1 && !epoch_same_content(succession_find(s, s->history[i]), served))
                 i++;
         for (; i > 0; i--)
                 s->history[i] = s->history[i - 1];
-        s->history[0] = epoch;
+        s->history[0] = served->number;
 }
 
 static void dismiss(struct step *t, struct epoch *old)
@@ -330,7 +317,7 @@ static void dismiss(struct step *t, struct epoch *old)
 /* One that came to nothing and has not ended yet may listen on sockets of its own, and accept from none. */
 static bool steered_past_failed(struct succession *s)
 {
-        const struct epoch *e = s->steered_for == NO_EPOCH ? NULL : succession_find(s, s->steered_for);
+        const struct epoch *e = succession_find(s, s->steered_for);
 
         return e && e->trial && epoch_alive(e);
 }
@@ -340,11 +327,11 @@ static void commit(struct step *t, struct epoch *e)
         struct succession *s = t->s;
         struct run run = s->upgrade.now;
         struct epoch *old = succession_find(s, s->wanted);
-        const struct epoch *served = s->served == NO_EPOCH ? NULL : succession_find(s, s->served);
+        const struct epoch *served = succession_find(s, s->served);
         struct outcome how = { .from = s->served, .to = e->number, .result = RESULT_COMMITTED,
                                .gap_ns = mono_is_never(s->outage) ? 0 : t->now.ns - s->outage.ns };
 
-        if (!served || served->origin != e->origin || served->command != e->command)
+        if (!epoch_same_content(served, e))
                 backoff_changed(&s->backoff, &t->l->backoff);
         upgrade_decide(&s->upgrade, &how);
         step_feed(t, e, (struct epoch_input){ .event = ON_COMMIT_ORDER });
@@ -353,7 +340,7 @@ static void commit(struct step *t, struct epoch *e)
                 escrow_unsteer(&s->escrow, t->out);
                 s->steered_for = NO_EPOCH;
         }
-        remember(s, s->served, e->number);
+        remember(s, served, e);
         s->wanted = e->number;
         s->exhausted = false;
         s->waits_for_content = false;

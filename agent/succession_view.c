@@ -44,6 +44,14 @@ enum ticket_state succession_ticket(const struct succession *s, uint64_t ticket,
         return TICKET_DONE;
 }
 
+/* Only one that drains forwards any; what comes otherwise is a stranger's. */
+uint64_t succession_packets_to(const struct succession *s, uint64_t from)
+{
+        const struct epoch *e = succession_look_up(s, from);
+
+        return e && (e->state == EPOCH_DRAINING || e->state == EPOCH_STOPPING) && from != s->wanted ? s->wanted : NO_EPOCH;
+}
+
 uint64_t succession_command(const struct succession *s)
 {
         const struct epoch *e = succession_look_up(s, s->served != NO_EPOCH ? s->served : s->wanted);

@@ -18,14 +18,14 @@ static void finish(struct agent *a, bool rejected)
         agent_feed(a, &(struct succession_input){ .event = ON_VALIDATED, .epoch = a->validate_epoch, .value = rejected });
 }
 
-/* The user shall read of his own file. */
-static void rename_snapshot(struct agent *a)
+const char *validate_words(const struct agent *a, uint64_t epoch, char *words, size_t size)
 {
-        struct kit_maker m = agent_maker(a, a->validate_epoch);
+        const struct kit_maker m = agent_maker(a, epoch);
         char path[512];
 
-        if (m.args->config_path && kit_snapshot_path(&m, a->validate_epoch, path, sizeof(path)) == 0)
-                proxy_words_rename(a->rejected, sizeof(a->rejected), path, m.args->config_path);
+        if (m.args->config_path && kit_snapshot_path(&m, epoch, path, sizeof(path)) == 0)
+                proxy_words_rename(words, size, path, m.args->config_path);
+        return words;
 }
 
 static void on_done(struct agent *a, const struct helper_result *r)
@@ -39,7 +39,7 @@ static void on_done(struct agent *a, const struct helper_result *r)
         }
         rejected = proxy_words(r->text, r->n, r->job->code == CLD_EXITED ? r->job->status : -1, a->rejected, sizeof(a->rejected));
         if (rejected)
-                rename_snapshot(a);
+                (void)validate_words(a, a->validate_epoch, a->rejected, sizeof(a->rejected));
         if (r->job->error) {
                 (void)snprintf(a->rejected, sizeof(a->rejected), "cannot execute %s: %s", agent_args(a, a->validate_epoch)->program,
                                strerror((int)r->job->error));

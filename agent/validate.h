@@ -10,3 +10,6 @@
 
 void validate_init(struct agent *a);
 void validate_start(struct agent *a, uint64_t epoch);
+
+/** validate_words() - in what the proxy said of the snapshot of an epoch, the user's own file is named instead. Return: @words */
+const char *validate_words(const struct agent *a, uint64_t epoch, char *words, size_t size);

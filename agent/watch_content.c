@@ -47,7 +47,6 @@ static void on_stat(struct ev_loop *loop, ev_stat *w, int revents)
 void watch_content(struct agent *a, uint64_t epoch, enum content_watch how)
 {
         const struct kit_maker m = agent_maker(a, epoch);
-        char path[512];
 
         if (a->content_watched) {
                 ev_stat_stop(a->loop, &a->content);
@@ -62,8 +61,8 @@ void watch_content(struct agent *a, uint64_t epoch, enum content_watch how)
                 a->content_served = a->s.served;
                 if (how == WATCH_SINCE_NOW)
                         (void)kit_read_content(&m, &a->content_baseline, &a->content_baseline_bytes);
-                else if (kit_snapshot_path(&m, epoch, path, sizeof(path)) == 0)
-                        (void)kit_read_file(path, &a->content_baseline, &a->content_baseline_bytes);
+                else
+                        (void)kit_read_snapshot(&m, epoch, &a->content_baseline, &a->content_baseline_bytes);
         }
         ev_stat_init(&a->content, on_stat, m.args->config_path, LOOK_EVERY_S);
         ev_timer_init(&a->content_settle, on_settled, 0., (double)(a->options->debounce_ms > 0 ? a->options->debounce_ms : 1) / 1e3);

@@ -377,13 +377,6 @@ static bool check_proxy(struct check *c)
 
 /* ---- the config ------------------------------------------------------------------------------------- */
 
-static const char *extension_of(const char *path)
-{
-        const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
-
-        return dot && dot != base ? dot : "";
-}
-
 static void validate(struct check *c, const struct check_copy *copy, const char *yaml)
 {
         static struct check_output out;
@@ -430,7 +423,7 @@ static bool check_config(struct check *c, bool runs)
         }
         bootstrap_read(text, n, c->args.config_yaml, c->args.config_path, &c->facts);
         if (c->args.config_path)
-                r = check_copy_make(extension_of(c->args.config_path), text, n, &copy);
+                r = check_copy_make(kit_extension(c->args.config_path), text, n, &copy);
         if (r < 0) {
                 problem(c, false, "config", "cannot make a copy to be validated: %s", strerror(-r));
                 return true;

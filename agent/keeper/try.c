@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,22 +15,11 @@
 
 #include "agent/keeper/keeper_image.h"
 #include "agent/keeper/self.h"
+#include "agent/keeper/trial_say.h"
 
-enum { STATUS_FAILED = 1, STATUS_USAGE = 2 };
+enum { STATUS_USAGE = 2 };
 
 static struct keeper copy;
-
-static __attribute__((format(printf, 2, 3))) int say_verdict(bool good, const char *format, ...)
-{
-        struct trial_verdict v = { .magic = TRIAL_MAGIC, .good = good, .wire_version = WIRE_VERSION };
-        va_list args;
-
-        (void)snprintf(v.version, sizeof(v.version), "%s", BATON_VERSION);
-        va_start(args, format);
-        (void)vsnprintf(v.text, sizeof(v.text), format, args);
-        va_end(args);
-        return write(TRIAL_VERDICT_FD, &v, sizeof(v)) == (ssize_t)sizeof(v) && good ? 0 : STATUS_FAILED;
-}
 
 static int run_agent(const char *path, char **argv, struct trial_verdict *ret, bool *ret_spoke, siginfo_t *ret_end)
 {
@@ -71,18 +59,18 @@ static int try_agent(const char *path, char **argv)
         int r = run_agent(path, argv, &v, &spoke, &end);
 
         if (r < 0)
-                return say_verdict(false, "the new version cannot run its agent: %s", strerror(-r));
+                return trial_say(false, "the new version cannot run its agent: %s", strerror(-r));
         if (spoke && !v.good)
-                return say_verdict(false, "%s", v.text);
+                return trial_say(false, "%s", v.text);
         if (end.si_code != CLD_EXITED || end.si_status != 0)
-                return say_verdict(false, "the agent of the new version ended with %s %d", end.si_code == CLD_EXITED ? "status" : "signal",
+                return trial_say(false, "the agent of the new version ended with %s %d", end.si_code == CLD_EXITED ? "status" : "signal",
                                    end.si_status);
         if (!spoke)
-                return say_verdict(false, "the agent of the new version did not say that it can take over");
+                return trial_say(false, "the agent of the new version did not say that it can take over");
         /* A half-done installation: the two are made for each other. */
         if (v.wire_version != WIRE_VERSION || strcmp(v.version, BATON_VERSION) != 0)
-                return say_verdict(false, "its programs are of two versions: baton %s, baton-agent %s", BATON_VERSION, v.version);
-        return say_verdict(true, "%s", "");
+                return trial_say(false, "its programs are of two versions: baton %s, baton-agent %s", BATON_VERSION, v.version);
+        return trial_say(true, "%s", "");
 }
 
 int try_run(const char *agent_path, char **argv)
@@ -97,12 +85,12 @@ int try_run(const char *agent_path, char **argv)
         }
         (void)fcntl(TRIAL_IMAGE_FD, F_SETFD, FD_CLOEXEC);
         if (r < 0)
-                return say_verdict(false, "cannot read what is to be taken over: %s", strerror(-r));
+                return trial_say(false, "cannot read what is to be taken over: %s", strerror(-r));
         r = keeper_image_read(image, n, &copy);
         (void)munmap((void *)image, n);
         if (r == KEEPER_IMAGE_E_NEWER)
-                return say_verdict(false, "baton %s is older than what runs and does not understand all of it", BATON_VERSION);
+                return trial_say(false, "baton %s is older than what runs and does not understand all of it", BATON_VERSION);
         if (r < 0)
-                return say_verdict(false, "baton %s does not understand what is to be taken over", BATON_VERSION);
+                return trial_say(false, "baton %s does not understand what is to be taken over", BATON_VERSION);
         return try_agent(agent_path, argv);
 }

@@ -70,7 +70,7 @@ static struct kit_maker maker(void)
         cr_assert(f && fputs("admin: {}\n", f) >= 0 && fclose(f) == 0);
         cr_assert_eq(proxy_args_read(argv, 3, true, &args, &error), 0, "%s", error.text);
         return (struct kit_maker){ .run_dir = run_dir, .args = &args, .environment = environment, .drain_time_s = 45,
-                                   .protocol = true, .extension = ".yaml" };
+                                   .protocol = true };
 }
 
 static void clean_up(void)

@@ -112,6 +112,16 @@ static void wait_hanging(const struct rig *r, pid_t ret[2])
         (void)unlink(path);
 }
 
+/* A keeper and its agent, and a next version that hangs while it is tried. */
+static void hang(struct rig *r, struct rig_agent *a, pid_t pids[2])
+{
+        rig_start(r, NULL);
+        rig_work(r, a);
+        rig_replace_script(r, "baton", HANGS, 0755);
+        begin(a);
+        wait_hanging(r, pids);
+}
+
 static void wait_gone(pid_t pid)
 {
         for (int i = 0; kill(pid, 0) == 0 && i < RIG_PATIENCE_MS / 10; i++)
@@ -444,11 +454,7 @@ Test(keeper_self, a_stop_ends_the_try_and_is_a_stop_like_any_other)
         struct keeper_event e;
         pid_t pids[2];
 
-        rig_start(&r, NULL);
-        rig_work(&r, &a);
-        rig_replace_script(&r, "baton", HANGS, 0755);
-        begin(&a);
-        wait_hanging(&r, pids);
+        hang(&r, &a, pids);
         cr_assert_eq(kill(r.keeper, SIGTERM), 0);
         e = rig_event(&a);
         cr_expect(e.type == WIRE_SIGNAL && e.signal.signo == SIGTERM);
@@ -467,11 +473,7 @@ Test(keeper_self, one_that_hangs_is_ended_with_all_that_it_has_started, .timeout
         struct rig_agent a;
         pid_t pids[2];
 
-        rig_start(&r, NULL);
-        rig_work(&r, &a);
-        rig_replace_script(&r, "baton", HANGS, 0755);
-        begin(&a);
-        wait_hanging(&r, pids);
+        hang(&r, &a, pids);
         cr_assert_eq(keeper_link_rearm(a.heartbeat_fd), 0);
         expect_refused(&a, "did not say within 10 s");
         wait_gone(pids[0]);

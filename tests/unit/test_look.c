@@ -59,22 +59,9 @@ int kit_admin_path(const char *run_dir, uint64_t epoch, char *ret, size_t size)
         return 0;
 }
 
-int kit_snapshot_path(const struct kit_maker *m, uint64_t epoch, char *ret, size_t size)
+void agent_bootstrap(const struct agent *agent, uint64_t epoch, struct bootstrap *ret)
 {
-        (void)m, (void)epoch, (void)ret, (void)size;
-        return -1;
-}
-
-struct kit_maker agent_maker(const struct agent *agent, uint64_t epoch)
-{
-        (void)agent, (void)epoch;
-        return (struct kit_maker){ .args = &agent->args };
-}
-
-int kit_read_file(const char *path, char **ret_text, size_t *ret_bytes)
-{
-        (void)path, (void)ret_text, (void)ret_bytes;
-        return -1;
+        (void)agent, (void)epoch, (void)ret;
 }
 
 int __real_hr_send(int fd, const struct sockaddr_un *peer, const struct hr_message *m, int pass_fd);

@@ -28,6 +28,14 @@ static struct script *serving(unsigned mask)
         return w;
 }
 
+static struct script *serving_without_tokens(void)
+{
+        limits = script_limits();
+        limits.drain_ms = 45000;
+        limits.backoff.tokens = 0;
+        return serving(FIRST);
+}
+
 static struct outcome outcome_of(const struct script *w, uint64_t ticket)
 {
         struct outcome o = { .result = RESULT_PENDING };
@@ -416,12 +424,8 @@ Test(upgrades, one_under_observation_that_takes_all_connections_alone_since_a_mo
 
 Test(upgrades, out_of_tokens_the_candidate_may_serve_yet)
 {
-        struct script *w;
+        struct script *w = serving_without_tokens();
 
-        limits = script_limits();
-        limits.drain_ms = 45000;
-        limits.backoff.tokens = 0;
-        w = serving(FIRST);
         (void)script_candidate(w, 15000, 1);
         w->text_bytes = 0;
         script_crash(w, 15010, 0);
@@ -433,12 +437,8 @@ Test(upgrades, out_of_tokens_the_candidate_may_serve_yet)
 
 Test(upgrades, out_of_tokens_and_the_candidate_fails_too_is_the_end)
 {
-        struct script *w;
+        struct script *w = serving_without_tokens();
 
-        limits = script_limits();
-        limits.drain_ms = 45000;
-        limits.backoff.tokens = 0;
-        w = serving(FIRST);
         (void)script_candidate(w, 15000, 1);
         w->text_bytes = 0;
         script_crash(w, 15010, 0);
@@ -450,12 +450,8 @@ Test(upgrades, out_of_tokens_and_the_candidate_fails_too_is_the_end)
 
 Test(upgrades, out_of_tokens_with_another_upgrade_waiting_that_one_is_tried_before_the_end)
 {
-        struct script *w;
+        struct script *w = serving_without_tokens();
 
-        limits = script_limits();
-        limits.drain_ms = 45000;
-        limits.backoff.tokens = 0;
-        w = serving(FIRST);
         (void)script_candidate(w, 15000, 1);
         script_upgrade(w, 15001, 2, -1);
         w->text_bytes = 0;
@@ -468,12 +464,8 @@ Test(upgrades, out_of_tokens_with_another_upgrade_waiting_that_one_is_tried_befo
 
 Test(upgrades, a_rollback_asked_for_when_no_token_is_left_and_nothing_serves_ends_it_and_is_not_waited_for_for_ever)
 {
-        struct script *w;
+        struct script *w = serving_without_tokens();
 
-        limits = script_limits();
-        limits.drain_ms = 45000;
-        limits.backoff.tokens = 0;
-        w = serving(FIRST);
         (void)script_candidate(w, 15000, 1);
         script_upgrade(w, 15001, 2, -1);
         script_crash(w, 15010, 0);
@@ -956,4 +948,36 @@ Test(upgrades, a_candidate_that_takes_too_long_is_not_killed_while_nothing_serve
         cr_assert(waits(w, 1) && succession_find(&w->s, epoch)->state == EPOCH_STARTING);
         script_up(w, 1200 + 3 * limits.epoch.ready_ms, epoch, 1);
         cr_assert(was(w, 1, RESULT_COMMITTED, "") && serves(w) == epoch);
+}
+
+Test(upgrades, content_that_is_read_from_disk_once_more_is_no_other_and_nothing_to_go_back_to)
+{
+        struct script *w = serving(FIRST);
+        uint64_t epoch;
+
+        w->quiet = true;
+        script_upgrade(w, 1000, 1, -1);
+        epoch = w->s.upgrade.candidate;
+        script_feed(w, 1010, (struct succession_input){ .event = ON_KIT_READY, .epoch = epoch, .base_id = 100 + epoch, .is_copy = true, .original = 0 });
+        script_preflight(w, 1100, epoch, NULL);
+        script_up(w, 1200, epoch, 1);
+        cr_assert(serves(w) == epoch && w->s.history[0] == NO_EPOCH);
+        script_rollback(w, 2000, 2, NO_EPOCH);
+        cr_assert_eq(outcome_of(w, 2).result, RESULT_REFUSED);
+}
+
+Test(upgrades, packets_are_taken_only_from_one_that_drains_and_go_to_the_one_that_is_wanted)
+{
+        struct script *w = serving(FIRST);
+        uint64_t epoch;
+
+        w->quiet = true;
+        cr_assert_eq(succession_packets_to(&w->s, 0), NO_EPOCH, "it serves");
+        cr_assert_eq(succession_packets_to(&w->s, 77), NO_EPOCH, "there is none");
+        epoch = script_candidate(w, 1000, 1);
+        cr_assert_eq(succession_packets_to(&w->s, epoch), NO_EPOCH, "on trial");
+        script_up(w, 1200, epoch, 1);
+        cr_assert_eq(succession_packets_to(&w->s, 0), epoch);
+        script_exit(w, 2000, 0, CODE_EXITED, 0);
+        cr_assert_eq(succession_packets_to(&w->s, 0), NO_EPOCH, "whoever speaks in its name is a stranger");
 }
