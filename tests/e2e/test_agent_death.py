@@ -10,7 +10,7 @@ import pytest
 
 from support.config import DELAY_HEADER, Listener, free_port
 from support.crash import (AT_ONCE, MANY, Census, agents, ask_status, kill, kill_next_agents, proxies, serves, spoil_state, tell,
-                           wait_stable, wait_status)
+                           wait_status)
 from support.instance import wait_until
 
 PLACES = ("store-before", "store", "take-before", "take", "send-before", "send")

@@ -8,7 +8,7 @@ from support.client import body_of
 from support.config import Config, Listener
 from support.crash import AT_ONCE, tell
 from support.envoys import MIDDLE, NEWEST, OLDEST, VERSIONS, envoy
-from support.generations import clean, client, put_program, rollback, states, upgrade, wait_alone
+from support.generations import clean, put_program, rollback, states, upgrade, wait_alone
 from support.instance import wait_until
 
 
@@ -41,7 +41,7 @@ def test_a_rollback_while_the_new_one_is_observed_leaves_the_old_one_alone_and_f
     pid = baton.proxy_pid()
     with hammer(listener, clients=10, kept=2, expect=("old", "new")) as load:
         write(baton, "new")
-        waiting = client(baton, "upgrade", "--observe", "10min", "--", envoy(version), "-c", baton.config_path, "--concurrency", "4")
+        waiting = baton.client("upgrade", "--observe", "10min", "--", envoy(version), "-c", baton.config_path, "--concurrency", "4")
         candidate = baton.wait_event("upgrade.warming")["epoch"]
         wait_until(lambda: "new" in goes_on(load), "both answer")
         assert sorted(states(baton.status()).values()) == ["serving", "warming"]
@@ -151,7 +151,7 @@ def test_a_crash_of_what_serves_ends_an_observation_and_a_rollback_brings_the_ol
     baton.run(envoy(NEWEST), listeners=[listener], options=AT_ONCE)
     with hammer(listener, clients=6, kept=0, expect=("old", "new")) as load:
         write(baton, "new")
-        waiting = client(baton, "upgrade", "--observe", "10min")
+        waiting = baton.client("upgrade", "--observe", "10min")
         baton.wait_event("upgrade.warming")
         moment = baton.kill_proxy()
         baton.wait_event("upgrade.committed", since=moment)

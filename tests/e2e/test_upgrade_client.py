@@ -2,15 +2,9 @@
 """What clients are told of upgrades of real Envoys, and what is told later."""
 import os
 import signal
-import subprocess
 
 from support.config import Listener
 from support.envoys import NEWEST, envoy
-
-
-def upgrade_client(baton, *args):
-    return subprocess.Popen(baton.command("upgrade", "--run-dir", baton.run_dir, *args), env=baton.environment(), stdin=subprocess.DEVNULL,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=baton.dir)
 
 
 def test_a_refused_upgrade_is_exit_5_and_told_until_something_later_is(baton):
@@ -31,7 +25,7 @@ def test_a_refused_upgrade_is_exit_5_and_told_until_something_later_is(baton):
 
 def test_a_client_learns_the_end_from_the_next_agent(baton):
     baton.run(envoy(NEWEST), listeners=[Listener(body="old")])
-    client = upgrade_client(baton)
+    client = baton.client("upgrade")
     baton.wait_event("upgrade.started")
     baton.kill_agent()
     out, err = client.communicate(timeout=60)
@@ -40,7 +34,7 @@ def test_a_client_learns_the_end_from_the_next_agent(baton):
 
 def test_twenty_clients_at_once_are_all_told_of_a_commit_and_a_killed_one_changes_nothing(baton):
     baton.run(envoy(NEWEST), listeners=[Listener(body="old")])
-    clients = [upgrade_client(baton) for _ in range(20)]
+    clients = [baton.client("upgrade") for _ in range(20)]
     os.kill(clients[7].pid, signal.SIGKILL)
     ends = [(c.communicate(timeout=120), c.returncode) for c in clients]
     for number, (said, status) in enumerate(ends):

@@ -11,7 +11,7 @@ from support.client import ask, body_of
 from support.config import Config, Listener
 from support.crash import AT_ONCE, serves, wait_status
 from support.envoys import MIDDLE, NEWEST, OLDEST, envoy
-from support.generations import clean, client, put_program, states, upgrade, wait_alone
+from support.generations import clean, put_program, states, upgrade, wait_alone
 from support.instance import wait_until
 from support.self import Installation, begin_upgrade, end_of, run_installed
 
@@ -205,9 +205,9 @@ def test_orders_of_two_commands_at_once_are_both_carried_out_and_the_later_one_s
     one, two = other(baton, "one.json", "one"), other(baton, "two.json", "two")
     with hammer(listener) as load:
         moment = baton.moment()
-        first = client(baton, "upgrade", "--observe", "2s", "--", envoy(OLDEST), "-c", one)
+        first = baton.client("upgrade", "--observe", "2s", "--", envoy(OLDEST), "-c", one)
         baton.wait_event("upgrade.started", since=moment)
-        second = client(baton, "upgrade", "--", envoy(MIDDLE), "-c", two)
+        second = baton.client("upgrade", "--", envoy(MIDDLE), "-c", two)
         for c in (first, second):
             said = c.communicate(timeout=120)
             assert c.returncode == 0, said

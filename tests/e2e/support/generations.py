@@ -4,14 +4,12 @@ import contextlib
 import os
 import pathlib
 import socket
-import subprocess
 import threading
 import time
 
 from .crash import wait_status
 from .instance import wait_until
 
-LISTEN = "0A"
 # A place that is removed refuses so long after the drain of its last generation at the latest: a promise.
 REMOVED_S = 1.5
 
@@ -22,12 +20,6 @@ def upgrade(baton, *args, check=0, timeout=120):
 
 def rollback(baton, *args, check=0, timeout=120):
     return baton.cli("rollback", *args, check=check, timeout=timeout)
-
-
-def client(baton, *args):
-    """A verb that is not waited for."""
-    return subprocess.Popen(baton.command(args[0], "--run-dir", baton.run_dir, *args[1:]), env=baton.environment(),
-                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=baton.dir)
 
 
 def states(status):
@@ -58,17 +50,6 @@ def clean(load):
 
 
 # ---- sockets -------------------------------------------------------------------------------------------------
-
-
-def listening(listener):
-    """The inodes of the sockets that listen on a TCP listener's port, as the kernel lists them."""
-    table = "/proc/net/tcp6" if ":" in listener.address else "/proc/net/tcp"
-    found = []
-    for row in pathlib.Path(table).read_text().splitlines()[1:]:
-        field = row.split()
-        if field[3] == LISTEN and int(field[1].rpartition(":")[2], 16) == listener.port:
-            found.append(field[9])
-    return sorted(found)
 
 
 def refuses_by(listener):

@@ -142,6 +142,11 @@ class Baton:
             assert done.returncode == check, f"{args}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
+    def client(self, *args, cwd=None):
+        """A client verb that goes on while the test does: its process, with pipes."""
+        return subprocess.Popen(self.command(args[0], "--run-dir", self.run_dir, *args[1:]), env=self.environment(), stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd or self.dir)
+
     def status(self):
         return json.loads(self.cli("status", "--json", check=0).stdout)
 

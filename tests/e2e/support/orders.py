@@ -74,10 +74,7 @@ class FakeAgent:
             connection.close()
 
     def client(self, *args, cwd=None):
-        """A verb that goes on while the test does."""
-        command = self.baton.command(args[0], "--run-dir", self.baton.run_dir, *args[1:])
-        return subprocess.Popen(command, env=self.baton.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                text=True, cwd=cwd or self.baton.dir)
+        return self.baton.client(*args, cwd=cwd)
 
     def quit(self):
         if self.process.poll() is None:

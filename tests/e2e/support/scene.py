@@ -8,12 +8,11 @@
 """
 import json
 import os
-import pathlib
 import re
-import subprocess
 
 from .crash import ask_status, kill
 from .instance import command_of, marked_processes, segments, wait_until
+from .sockets import listening
 
 LIVE = ("--stable", "0s", "--retry-tokens", "1000", "--drain-time", "5s")
 
@@ -110,22 +109,12 @@ class Scene:
         }
 
     def _segments(self):
-        for path in self.baton.run_dir.glob("e*.id"):
-            try:
-                self.baton._segments.add(f"envoy_shared_memory_{10 * int(path.read_text().split()[0])}")
-            except (OSError, ValueError, IndexError):
-                continue
+        self.baton._note_segments()
         return self.baton._segments & segments()
 
     def sockets(self):
         """The inodes of the sockets that listen at the load's addresses, whoever has them."""
-        found = []
-        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-            for line in pathlib.Path(table).read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) in {x.port for x in self.listeners}:
-                    found.append(fields[9])
-        return sorted(found)
+        return sorted(inode for x in self.listeners if x.port for inode in listening(x.port))
 
     def settled(self, what):
         """The state of things once two looks in a row agree and only one generation lives."""
@@ -155,7 +144,7 @@ class Scene:
         self.begin(what, bodies={self.body, *self._also})
         self._also = set()
         if during:
-            client = self.client(*args)
+            client = self.baton.client("upgrade", *args)
             try:
                 during(client)
                 out, err = client.communicate(timeout=timeout)
@@ -189,11 +178,6 @@ class Scene:
 
     def _told(self, result, moment):
         return sum(1 for e in self.baton._events[:moment] if e["event"] == f"upgrade.{result.replace('_', '-')}")
-
-    def client(self, *args):
-        command = self.baton.command("upgrade", "--run-dir", self.baton.run_dir, *args)
-        return subprocess.Popen(command, env=self.baton.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True, cwd=self.baton.dir)
 
     # ---- and then -------------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import shutil
-import subprocess
 import tempfile
 
 from .instance import WAIT_S, build_dir, wait_until
@@ -70,8 +69,7 @@ def run_installed(baton, home, *args, **how):
 
 def begin_upgrade(baton):
     """`baton upgrade --self`, not waited for."""
-    return subprocess.Popen(baton.command("upgrade", "--run-dir", baton.run_dir, "--self"), env=baton.environment(),
-                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return baton.client("upgrade", "--self")
 
 
 def end_of(client):

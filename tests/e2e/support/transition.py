@@ -109,9 +109,7 @@ class Transition:
         Config(shape.listeners, clusters=self.clusters).write(self.baton.config_path)
 
     def client(self, *args):
-        command = self.baton.command("upgrade", "--run-dir", self.baton.run_dir, *args)
-        client = subprocess.Popen(command, env=self.baton.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                  stderr=subprocess.PIPE, text=True, cwd=self.dir)
+        client = self.baton.client("upgrade", *args)
         self.clients.append(client)
         return client
 
