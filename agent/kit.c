@@ -197,17 +197,29 @@ static void remove_snapshots(const char *run_dir, uint64_t epoch)
         closedir(d);
 }
 
-void kit_forget_process(const char *run_dir, uint64_t epoch)
+/* Needs no descriptor. The number goes last: as long as it is on disk, who comes next can remove the segment. */
+static void remove_segment(const char *run_dir, uint64_t epoch, uint64_t base_id)
 {
         char path[PATH_MAX];
-        uint64_t base_id;
 
-        if (kit_base_id(run_dir, epoch, &base_id) == 0)
+        if (base_id)
                 (void)hr_segment_remove(base_id);
-        if (path_of(path, sizeof(path), run_dir, "e", epoch, "") == 0)
-                empty_folder(path);
         if (id_path(run_dir, epoch, path, sizeof(path)) == 0)
                 (void)unlink(path);
+}
+
+void kit_forget_process(const char *run_dir, uint64_t epoch)
+{
+        uint64_t base_id = 0;
+        char path[PATH_MAX];
+        int r = kit_base_id(run_dir, epoch, &base_id);
+
+        if (path_of(path, sizeof(path), run_dir, "e", epoch, "") == 0)
+                empty_folder(path);
+        if (r == 0)
+                remove_segment(run_dir, epoch, base_id);
+        else if (r == -EINVAL) /* any other: it may name a segment, and stays until it can be read */
+                remove_segment(run_dir, epoch, 0);
 }
 
 void kit_forget(const char *run_dir, uint64_t epoch)
@@ -455,6 +467,8 @@ int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool u
                         (void)snprintf(reterr, reterr_size, "cannot make the launch record: %s", strerror(-r));
         }
         if (r != 0) {
+                if (k.base_id)
+                        remove_segment(m->run_dir, epoch, k.base_id);
                 kit_forget(m->run_dir, epoch);
                 return r;
         }

@@ -4,9 +4,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -127,6 +129,42 @@ Test(kit, each_call_that_fails_is_told_and_leaves_no_name_no_segment_no_descript
         expect_each_call_may_fail(&m, EMFILE);
         m.expand = true;
         expect_each_call_may_fail(&m, ENOMEM);
+        clean_up();
+}
+
+/* As with a limit that is reached: not one call fails, but each that makes a descriptor from then on. */
+Test(kit, without_a_descriptor_left_no_segment_is_left)
+{
+        struct kit_maker m = maker();
+        struct rlimit limit, lowered;
+        size_t made_before_last = 0;
+        int failed = 0;
+
+        cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        for (rlim_t most = 0;; most++) {
+                struct kit k = KIT_NULL;
+                char text[256] = "";
+                int r;
+
+                lowered = (struct rlimit){ .rlim_cur = most, .rlim_max = limit.rlim_max };
+                cr_assert_eq(setrlimit(RLIMIT_NOFILE, &lowered), 0);
+                r = kit_make(&m, 7, CONTENT_DISK, false, "", &k, text, sizeof(text));
+                if (r == 0)
+                        kit_forget(run_dir, 7); /* while there is still none left */
+                kit_done(&k);
+                cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+                if (r != 0) {
+                        failed++;
+                        cr_assert_eq(segments_left(), 0, "at most %ju: %s", (uintmax_t)most, text);
+                        made_before_last = n_made;
+                }
+                kit_forget(run_dir, 7); /* nor has a number been lost */
+                cr_assert_eq(segments_left(), 0, "at most %ju", (uintmax_t)most);
+                cr_assert_eq(names_in(run_dir), 0, "at most %ju", (uintmax_t)most);
+                if (r == 0)
+                        break;
+        }
+        cr_assert(failed > 2 && made_before_last > 0, "failed %d times, never behind a segment", failed);
         clean_up();
 }
 
