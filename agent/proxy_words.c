@@ -32,12 +32,15 @@ static bool complains(const char *line, size_t n)
         return false;
 }
 
+/* Runs of blanks become one: protobuf puts one more into its messages, in some processes and not in others. */
 static void copy_words(const char *words, size_t n, char *ret, size_t size)
 {
-        if (n >= size)
-                n = size - 1;
-        memcpy(ret, words, n);
-        ret[n] = '\0';
+        size_t have = 0;
+
+        for (size_t i = 0; i < n && have < size - 1; i++)
+                if (words[i] != ' ' || have == 0 || ret[have - 1] != ' ')
+                        ret[have++] = words[i];
+        ret[have] = '\0';
 }
 
 bool proxy_words(const char *text, size_t n, int status, char *ret, size_t size)

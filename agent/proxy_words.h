@@ -14,7 +14,8 @@
  * proxy_words() - the first line that complains
  * @text:    everything that the run printed; any bytes
  * @status:  its exit status, or -1 if it did not exit by itself
- * @ret:     its words without the prefix of the log, cut to size and NUL-terminated; written only if there are any
+ * @ret:     its words without the prefix of the log, runs of blanks as one, cut to size and NUL-terminated; written only if
+ *           there are any
  *
  * Return: true if the proxy rejected its config: it exited with another status than 0 and said why.
  */

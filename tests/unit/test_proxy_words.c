@@ -20,7 +20,8 @@ static const struct {
                    "INVALID_ARGUMENT: invalid JSON in envoy.config.bootstrap.v3.Bootstrap  @ static_resources:  \n",
           1,
           "error initializing configuration 'a.yaml': Protobuf message (type envoy.config.bootstrap.v3.Bootstrap reason "
-          "INVALID_ARGUMENT: invalid JSON in envoy.config.bootstrap.v3.Bootstrap  @ static_resources:  " },
+          "INVALID_ARGUMENT: invalid JSON in envoy.config.bootstrap.v3.Bootstrap @ static_resources: " },
+        { CRITICAL "no  such   field", 1, "no such field" }, /* by process, one blank or two */
         { INFO("942") INFO("968") INFO("989") CRITICAL "error initializing configuration 'a.yaml': malformed IP address: nohost.", 1,
           "error initializing configuration 'a.yaml': malformed IP address: nohost." },
         { "PARSE ERROR: Argument: --no-such\n             Couldn't find match for argument\n\nBrief USAGE: \n", 1,
