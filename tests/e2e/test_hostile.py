@@ -2,6 +2,7 @@
 """What strangers send: to the control socket, to the status listener, to the sockets of the protocol. baton lives on, answers
 the others, grows by nothing, and a later crash of the proxy still refuses nobody."""
 import array
+import contextlib
 import json
 import os
 import pathlib
@@ -315,7 +316,10 @@ def test_clients_that_were_killed_while_they_waited_keep_no_connection(served):
 
 def own_sockets(baton):
     """The bound names of the protocol that baton itself reads: those whose sockets the keeper holds."""
-    held = {os.readlink(f"/proc/{baton.process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{baton.process.pid}/fd")}
+    held = set()
+    for fd in os.listdir(f"/proc/{baton.process.pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            held.add(os.readlink(f"/proc/{baton.process.pid}/fd/{fd}"))
     for line in pathlib.Path("/proc/net/unix").read_text().splitlines()[1:]:
         fields = line.split()
         if len(fields) > 7 and f"socket:[{fields[6]}]" in held and re.search(r"/e\d+/s_", fields[7]) and fields[7].startswith(str(baton.run_dir)):
