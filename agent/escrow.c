@@ -461,20 +461,35 @@ void escrow_unsteer(struct escrow *e, struct effects *out)
         }
 }
 
-void escrow_commit(struct escrow *e, uint64_t epoch, const struct look *look, struct effects *out)
+/* Held, and the one on trial does not listen there. No UDP socket leaves: what it has is read by its predecessor to the end. */
+static bool trial_leaves(const struct escrow *e, uint32_t i, const struct look_key *seen)
+{
+        const struct escrow_key *k = &e->keys[i];
+        const struct escrow_claim *c = &k->by[CLAIM_TRIAL];
+        bool stays = c->epoch == e->trial && !c->ambiguous && (!seen || seen->inode);
+
+        return k->inode && !stays && !hr_key_is_udp(&k->key);
+}
+
+bool escrow_trial_leaves_any(const struct escrow *e, const struct look *look)
 {
         for (uint32_t i = 0; i < e->n; i++)
-                e->keys[i].by[CLAIM_WANTED] = e->keys[i].by[CLAIM_TRIAL];
-        escrow_end_trial(e);
-        for (uint32_t i = 0; i < e->n; i++) {
-                struct escrow_key *k = &e->keys[i];
-                const struct look_key *seen = look_find(look, i);
-                bool stays = k->by[CLAIM_WANTED].epoch == epoch && !k->by[CLAIM_WANTED].ambiguous && (!seen || seen->inode);
+                if (trial_leaves(e, i, look_find(look, i)))
+                        return true;
+        return false;
+}
 
-                if (k->inode && !stays && !hr_key_is_udp(&k->key))
-                        k->leaving = true; /* no UDP socket: what it has is read by its predecessor to the end */
-                settle_key(e, epoch, i, seen, out);
+void escrow_commit(struct escrow *e, const struct look *look, struct effects *out)
+{
+        uint64_t epoch = e->trial;
+
+        for (uint32_t i = 0; i < e->n; i++) {
+                e->keys[i].leaving = e->keys[i].leaving || trial_leaves(e, i, look_find(look, i));
+                e->keys[i].by[CLAIM_WANTED] = e->keys[i].by[CLAIM_TRIAL];
         }
+        escrow_end_trial(e);
+        for (uint32_t i = 0; i < e->n; i++)
+                settle_key(e, epoch, i, look_find(look, i), out);
 }
 
 static bool is_steered(const struct escrow *e, const struct group *g)

@@ -163,7 +163,10 @@ void escrow_grow(struct escrow *e, const struct hr_key *key, struct effects *out
  *
  * What it listens on is held, as by escrow_settle(); what else is held leaves: see escrow_leave().
  */
-void escrow_commit(struct escrow *e, uint64_t epoch, const struct look *look, struct effects *out);
+void escrow_commit(struct escrow *e, const struct look *look, struct effects *out);
+
+/** escrow_trial_leaves_any() - would something leave, were the epoch on trial the one that is wanted after this look? */
+bool escrow_trial_leaves_any(const struct escrow *e, const struct look *look);
 
 /*
  * What leaves has a predecessor that still accepts from it. Where a whole listener goes, no new connection begins (DO_HUSH);

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEPT_FREE = 3, HUSH_MS = 100, STEER_MS = 1000, QUEUES_MS = 5000, AGAIN_MS = 100, CLOSE_MS = 1000 };
+enum { KEPT_FREE = 3, HUSH_MS = 100, STEER_MS = 1000, QUEUES_MS = 5000, AGAIN_MS = 100, CLOSE_MS = 1000, BACK_MS = 5000 };
 
 static struct epoch *candidate(struct succession *s)
 {
@@ -335,7 +335,7 @@ static void commit(struct step *t, struct epoch *e)
                 backoff_changed(&s->backoff, &t->l->backoff);
         upgrade_decide(&s->upgrade, &how);
         step_feed(t, e, (struct epoch_input){ .event = ON_COMMIT_ORDER });
-        escrow_commit(&s->escrow, e->number, t->in->look, t->out);
+        escrow_commit(&s->escrow, t->in->look, t->out);
         if (!steered_past_failed(s)) {
                 escrow_unsteer(&s->escrow, t->out);
                 s->steered_for = NO_EPOCH;
@@ -355,10 +355,31 @@ static void commit(struct step *t, struct epoch *e)
         step_forget_the_gone(t);
 }
 
-/* While nothing else serves, no clock is worth waiting for. And two must not read the same UDP sockets for longer than it takes. */
-static bool observed(const struct step *t)
+/*
+ * What waits in sockets that the candidate would leave is accepted by the one that comes back; after a commit, by nobody. Once
+ * the hold time is over nobody waits there any more.
+ */
+static struct mono comes_back_by(const struct step *t)
 {
-        return escrow_holds_udp(&t->s->escrow) || !mono_before(t->now, t->s->upgrade.observed) || !succession_serving(t->s);
+        const struct succession *s = t->s;
+        const struct epoch *w = succession_look_up(s, s->wanted);
+
+        if (!w || w->state != EPOCH_STARTING || mono_is_never(s->hold_until) || !escrow_trial_leaves_any(&s->escrow, t->in->look))
+                return t->now;
+        return mono_min(s->hold_until, mono_after_ms(s->outage, BACK_MS));
+}
+
+/*
+ * When the candidate is final: while nothing else serves, no clock is worth waiting for, but for one that comes back. And two
+ * must not read the same UDP sockets for longer than it takes.
+ */
+static struct mono final_at(const struct step *t)
+{
+        const struct succession *s = t->s;
+
+        if (escrow_holds_udp(&s->escrow))
+                return t->now;
+        return succession_serving(s) ? s->upgrade.observed : mono_min(s->upgrade.observed, comes_back_by(t));
 }
 
 /* It did accept. Busy, under a load that it takes alone since a moment, or its control plane is changing something. */
@@ -372,6 +393,7 @@ void step_upgrade_looked(struct step *t, struct epoch *e)
         struct succession *s = t->s;
         bool first = e->state == EPOCH_STARTING;
         enum look_lack lack = step_judge(t, e);
+        struct mono final;
 
         step_feed(t, e, (struct epoch_input){ .event = ON_LOOKED, .lack = lack });
         if (e->state != EPOCH_WARMING)
@@ -393,10 +415,11 @@ void step_upgrade_looked(struct step *t, struct epoch *e)
                 return;
         }
         s->upgrade.deadline = MONO_NEVER;
-        if (observed(t))
-                commit(t, e);
+        final = final_at(t);
+        if (mono_before(t->now, final))
+                e->next_look = final;
         else
-                e->next_look = s->upgrade.observed;
+                commit(t, e);
 }
 
 void step_upgrade_ambiguous(struct step *t)
@@ -485,7 +508,7 @@ void step_upgrade_clock(struct step *t)
         leave_clock(t);
 }
 
-/* Nothing else serves: see observed(). */
+/* Nothing else serves: see final_at(). */
 static void judge_now(struct step *t)
 {
         struct epoch *e = candidate(t->s);

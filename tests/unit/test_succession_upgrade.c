@@ -402,6 +402,46 @@ Test(upgrades, when_what_serves_dies_the_one_under_observation_is_judged_at_once
         cr_assert_eq(serves(w), 2);
 }
 
+/* What waits in the socket that only the dead one had is accepted by its successor: a commit would close it. */
+Test(upgrades, when_what_serves_dies_one_under_observation_that_listens_on_less_waits_for_the_one_that_comes_back)
+{
+        struct script *w = serving(FIRST | SECOND);
+
+        script_upgrade(w, 15000, 1, 60000);
+        script_preflight(w, 15001, 2, NULL);
+        script_up(w, 15100, 2, 1);
+        w->text_bytes = 0;
+        script_crash(w, 15200, 0);
+        script_look(w, 15202, 2, 1);
+        script_up_on(w, 15250, 1, FIRST | SECOND);
+        cr_assert(script_expect(w, "  15200 exit             launch:1 kit:3<-1 (exited 0) look:2\n"
+                                   "  15200 process          (launched)\n"
+                                   "  15202 look            \n"
+                                   "  15250 look             (accepted gap=50) forget:0\n"));
+        cr_assert(serves(w) == 1 && waits(w, 1));
+        script_run(w, 75100);
+        w->text_bytes = 0;
+        script_look(w, 75101, 2, 1);
+        cr_assert(script_expect(w, "  75101 look             kit:4<-2 forget:3 (committed) hush:1\n"));
+        cr_assert_eq(serves(w), 2);
+}
+
+Test(upgrades, it_serves_at_once_if_the_one_that_comes_back_dies_too)
+{
+        struct script *w = serving(FIRST | SECOND);
+
+        script_upgrade(w, 15000, 1, 60000);
+        script_preflight(w, 15001, 2, NULL);
+        script_up(w, 15100, 2, 1);
+        script_crash(w, 15200, 0);
+        script_look(w, 15202, 2, 1);
+        w->text_bytes = 0;
+        script_crash(w, 15220, 1);
+        script_look(w, 15222, 2, 1);
+        cr_assert_eq(serves(w), 2);
+        cr_assert_eq(w->s.escrow.keys[1].inode, 0, "nobody accepts from it");
+}
+
 Test(upgrades, one_under_observation_that_takes_all_connections_alone_since_a_moment_may_have_a_queue)
 {
         struct script *w = serving(FIRST);
