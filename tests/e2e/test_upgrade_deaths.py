@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from support.crash import ask_status, kill, kill_next_agents, proxies, spoil_state, wait_status
+from support.crash import ask_status, end, kill, kill_next_agents, proxies, spoil_state, wait_status
 from support.instance import wait_until
 from support.sockets import each_is_served, holders
 from support.transition import BEFORE_COMMIT, STATES, Transition
@@ -135,6 +135,7 @@ def test_all_may_be_killed_at_once_in_any_state_of_an_upgrade(baton, hammer, sta
 # ---- kill -9 of the agent ----------------------------------------------------------------------------------------
 
 PLACES = ("store-before", "store", "take-before", "take", "send-before", "send", "steer-before", "steer", "hush-before", "hush")
+SELDOM = ("take-before", "take", "send-before", "steer-before", "hush-before")  # next to a store, or to the same place after its deed
 FAR = 1_000_000
 
 
@@ -196,8 +197,10 @@ def there(change, what, fault=None, n=0):
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_the_agent_may_die_at_every_step_of_an_upgrade_and_no_connection_is_lost(new_baton, hammer, count, place):
-    """At every step with full counts; else at four that are spread over the whole of it."""
+def test_the_agent_may_die_at_every_step_of_an_upgrade_and_no_connection_is_lost(new_baton, hammer, long, count, place):
+    """At every step with full counts; else at three that are spread over the whole of it, or at each of fewer than five."""
+    if not long and place in SELDOM:
+        pytest.skip("only with --long")
     baton = new_baton(fault=True)
     fault = Fault(baton, place)
     outcomes, deaths, spared = {0: 0, 5: 0}, 0, 0
@@ -208,7 +211,8 @@ def test_the_agent_may_die_at_every_step_of_an_upgrade_and_no_connection_is_lost
             assert there(change, "nobody dies") == 0
             steps.append(FAR - fault.disarm())
         total = max(steps)
-        for n in sorted({1 + i * total // count(total, 2) for i in range(count(total, 2))}):
+        tries = total if total < 5 else count(total, 3)
+        for n in sorted({1 + i * total // tries for i in range(tries)}):
             for _ in range(2):
                 what = f"{place} {n} of about {total}, to {change.other.name}"
                 fault.arm(n)
@@ -284,41 +288,41 @@ def test_an_agent_without_a_state_finds_its_way_from_any_state_of_an_upgrade(bat
 # ---- steering ----------------------------------------------------------------------------------------------------
 
 
-def served_at_once(change, what, slowest):
-    bodies, ms = each_is_served(change.main)
+def served_at_once(change, what, n, slowest):
+    bodies, ms = each_is_served(change.main, n)
     assert set(bodies) <= {change.wide.listeners[0].body, change.narrow.listeners[0].body}, f"{what}: {bodies}"
     slowest.append((ms, what))
 
 
 @pytest.mark.parametrize("workers", ((4, 2), (2, 4), (4, 1), (1, 4)), ids=lambda w: f"{w[0]}-to-{w[1]}")
-def test_whoever_dies_while_workers_change_no_connection_waits_at_a_dead_socket(baton, hammer, long, workers):
+def test_whoever_dies_while_workers_change_no_connection_waits_at_a_dead_socket(baton, hammer, long, count, workers):
     if not long and 2 in workers:
         pytest.skip("only with --long")
-    slow = []
+    slow, n = [], count(200, 60)
     with Transition(baton, hammer, workers=workers, clients=2) as change:
         # Under observation: more workers have opened sockets of their own, that must get nothing once they are gone.
         for victim in ("nobody", "agent", "candidate", "serving"):
             client = change.begin("--observe", "10s" if victim == "serving" else "60s")
             change.reach("warming")
-            served_at_once(change, f"warming, {victim}", slow)
+            served_at_once(change, f"warming, {victim}", n, slow)
             if victim == "agent":
                 dead = baton.agent_pid()
-                kill(dead)
-                served_at_once(change, "warming, no agent", slow)
+                end(dead)
+                served_at_once(change, "warming, no agent", n, slow)
                 wait_status(baton, lambda s: s["agent"]["pid"] != dead, "the next agent")
-                served_at_once(change, "warming, next agent", slow)
+                served_at_once(change, "warming, next agent", n, slow)
             if victim == "candidate":
-                kill(change.candidate["pid"])
-                served_at_once(change, "candidate dead", slow)
+                end(change.candidate["pid"])
+                served_at_once(change, "candidate dead", n, slow)
             if victim == "serving":
-                kill(baton.proxy_pid())
-                served_at_once(change, "serving dead", slow)
+                end(baton.proxy_pid())
+                served_at_once(change, "serving dead", n, slow)
             else:
                 if victim != "candidate":
                     baton.cli("rollback", check=0)
                 code, _, err = change.told(client)
                 assert code == 5, err
-                served_at_once(change, f"back, {victim}", slow)
+                served_at_once(change, f"back, {victim}", n, slow)
                 change.rest(victim)
                 change.spread(victim)
                 continue
@@ -331,17 +335,17 @@ def test_whoever_dies_while_workers_change_no_connection_waits_at_a_dead_socket(
             old = baton.proxy_pid()
             client = change.begin()
             committed = change.reach("leaving")
-            served_at_once(change, f"leaving, {victim}", slow)
+            served_at_once(change, f"leaving, {victim}", n, slow)
             if "agent" in victim:
                 baton.kill_agent()
             if "old" in victim:
-                kill(old)
+                end(old)
             if "new" in victim:
-                kill(committed["pid"])
-            served_at_once(change, f"{victim} dead", slow)
+                end(committed["pid"])
+            served_at_once(change, f"{victim} dead", n, slow)
             code, _, err = change.told(client)
             assert code == 0, f"{victim}: {err}"
-            served_at_once(change, f"told, {victim}", slow)
+            served_at_once(change, f"told, {victim}", n, slow)
             change.rest(victim)
             change.spread(victim)
             change.once_more(victim)
@@ -392,7 +396,7 @@ def test_sigusr1_reaches_the_one_under_observation_and_the_one_that_drains(baton
         baton.cli("rollback", check=0)
         assert change.told(client)[0] == 5
         change.rest("taken back")
-        client = change.begin(*change.hold("draining"))
+        client = change.begin(*change.hold("draining", delay_ms=10000))
         change.reach("draining")
         assert change.told(client)[0] == 0
         reopened("draining")

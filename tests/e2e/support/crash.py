@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pathlib
+import select
 import signal
 import socket
 import threading
@@ -98,6 +99,19 @@ def kill(pid, sig=signal.SIGKILL):
         os.kill(pid, sig)
     except ProcessLookupError:
         pass
+
+
+def end(pid):
+    """kill -9, and all its threads are dead: none accepts a connection any more that dies with it."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        kill(pid)
+        assert select.select([fd], [], [], WAIT_S)[0], f"{pid} lives on"
+    finally:
+        os.close(fd)
 
 
 def footprint(baton):

@@ -134,7 +134,7 @@ class Transition:
 
     # ---- held in a state ------------------------------------------------------------------------------------
 
-    def hold(self, state, observe="60s"):
+    def hold(self, state, observe="60s", delay_ms=4000):
         """Before begin(): the upgrade will stay there until hold_no_more(), or as long as it is observed. Returns arguments for it."""
         go, here = self.dir / "go", self.dir / "here"
         for path in (go, here):
@@ -146,7 +146,7 @@ class Transition:
             self.wrapper.mode(wait)
         if state == "draining":  # a request that is long under way
             self.slow.append(Client(self.main))
-            self.slow[-1].send(delay_ms=4000)
+            self.slow[-1].send(delay_ms=delay_ms)
         return ("--observe", observe) if state == "warming" else ()
 
     def reach(self, state):
