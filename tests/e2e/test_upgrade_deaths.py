@@ -182,9 +182,11 @@ def no_connection_is_lost_to_the_death(change, fault, client, agent, what, n):
         none_lost(change, f"{what}: the next agent", n)
 
 
-def there(change, what, fault=None, n=0):
+def there(change, what, fault=None, step=0, n=0):
     """One upgrade to the other shape, and whatever it came to, the client was told so. Returns its exit status."""
     before, agent = change.now, change.baton.agent_pid()
+    if fault:  # not before: it may fire at a store that is about no upgrade
+        fault.arm(step)
     client = change.begin()
     if fault:
         no_connection_is_lost_to_the_death(change, fault, client, agent, what, n)
@@ -215,8 +217,7 @@ def test_the_agent_may_die_at_every_step_of_an_upgrade_and_no_connection_is_lost
         for n in sorted({1 + i * total // tries for i in range(tries)}):
             for _ in range(2):
                 what = f"{place} {n} of about {total}, to {change.other.name}"
-                fault.arm(n)
-                code = there(change, what, fault, count(200, 40))
+                code = there(change, what, fault, n, count(200, 40))
                 if fault.disarm() is not None:
                     spared += 1  # this upgrade had fewer steps than the first
                     continue

@@ -190,7 +190,7 @@ def test_a_candidate_that_ends_or_hangs_is_taken_back(baton, hammer):
         case("its child hangs", "sleep 1000; :", "8000 ms")
         for sig, words in ((signal.SIGKILL, "signal 9"), (signal.SIGSEGV, "signal 11"), (signal.SIGTERM, "exit status 0")):
             scene.write("new")
-            scene.allow("new")
+            scene.allow("new", dies=True)
             more = observed(lambda epoch: os.kill(pid_of(epoch), sig))
             scene.refused(f"{sig.name} during the observation", *more["args"], result="rolled_back", says=[words, "under observation"],
                           during=more["during"])

@@ -40,7 +40,7 @@ class Scene:
         self.load = hammer(*listeners, clients=clients, kept=2, timeout_ms=timeout_ms)
         self.slices = []  # (name, Counts, what is forgiven, the bodies that may be in it)
         self._open = ("before", False, {self.body})
-        self._also = set()
+        self._also, self._dies = set(), False
         self.upgrades = 0
 
     def __enter__(self):
@@ -72,9 +72,10 @@ class Scene:
         self._note(counts)
         self._open = (name, crash, bodies or {self.body})
 
-    def allow(self, body):
-        """The next candidate may answer before it is taken back: it serves beside the old one for a while."""
-        self._also = {body}
+    def allow(self, body, dies=False):
+        """The next candidate may answer before it is taken back: it serves beside the old one for a while. What is in flight at
+        one that dies then dies with it."""
+        self._also, self._dies = {body}, dies
 
     def flows(self):
         """Each client has had answers since begin()."""
@@ -141,8 +142,8 @@ class Scene:
         before = self.settled(what)
         [(epoch, pid, _)] = before["epochs"]
         moment = baton.moment()
-        self.begin(what, bodies={self.body, *self._also})
-        self._also = set()
+        self.begin(what, crash=self._dies, bodies={self.body, *self._also})
+        self._also, self._dies = set(), False
         if during:
             client = self.baton.client("upgrade", *args)
             try:
