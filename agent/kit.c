@@ -156,6 +156,7 @@ static int read_id(const char *run_dir, uint64_t epoch, uint64_t *ret_base_id, u
 {
         CLEANUP(free_ptr) char *text = NULL;
         char path[PATH_MAX], *end;
+        uint64_t base_id;
         size_t n;
         int r = id_path(run_dir, epoch, path, sizeof(path));
 
@@ -163,9 +164,12 @@ static int read_id(const char *run_dir, uint64_t epoch, uint64_t *ret_base_id, u
                 r = kit_read_file(path, &text, &n);
         if (r < 0)
                 return r;
-        *ret_base_id = strtoull(text, &end, 10);
+        base_id = strtoull(text, &end, 10);
+        if (base_id == 0 || base_id > HR_BASE_ID_MAX)
+                return -EINVAL;
+        *ret_base_id = base_id;
         *ret_command = strtoull(end, NULL, 10);
-        return *ret_base_id > 0 && *ret_base_id <= HR_BASE_ID_MAX ? 0 : -EINVAL;
+        return 0;
 }
 
 int kit_base_id(const char *run_dir, uint64_t epoch, uint64_t *ret)
@@ -197,7 +201,7 @@ static void remove_snapshots(const char *run_dir, uint64_t epoch)
         closedir(d);
 }
 
-/* Needs no descriptor. The number goes last: as long as it is on disk, who comes next can remove the segment. */
+/* @base_id: or 0. Needs no descriptor. The number goes last: while it is on disk, who comes next can remove the segment. */
 static void remove_segment(const char *run_dir, uint64_t epoch, uint64_t base_id)
 {
         char path[PATH_MAX];
@@ -216,10 +220,8 @@ void kit_forget_process(const char *run_dir, uint64_t epoch)
 
         if (path_of(path, sizeof(path), run_dir, "e", epoch, "") == 0)
                 empty_folder(path);
-        if (r == 0)
+        if (r == 0 || r == -EINVAL) /* else it may name a segment: it stays until it can be read */
                 remove_segment(run_dir, epoch, base_id);
-        else if (r == -EINVAL) /* any other: it may name a segment, and stays until it can be read */
-                remove_segment(run_dir, epoch, 0);
 }
 
 void kit_forget(const char *run_dir, uint64_t epoch)

@@ -66,7 +66,11 @@ int kit_validate_record(const struct kit_maker *m, uint64_t epoch, const char *b
 /** kit_version_record() - a launch record for `PROXY --hot-restart-version`. Return: 0; -errno */
 int kit_version_record(const struct kit_maker *m, const char *binary, const char *out_name, int *ret_fd);
 
-/** kit_forget() - remove names, folder, segment and snapshot of an epoch. Never fails: what is not there is gone. */
+/**
+ * kit_forget() - remove names, folder, segment and snapshot of an epoch
+ *
+ * Never fails: what is not there is gone, and what cannot be removed now keeps the file that names it, for kit_sweep().
+ */
 void kit_forget(const char *run_dir, uint64_t epoch);
 
 /** kit_forget_process() - the same, but the snapshot stays: what served once may be wanted back */

@@ -386,9 +386,10 @@ Test(upgrades, if_the_candidate_accepts_first_after_a_crash_it_serves_and_the_re
         cr_assert(serves(w) == 2 && mono_is_never(w->s.outage) && w->s.backoff.tokens == 10);
 }
 
-Test(upgrades, when_what_serves_dies_the_one_under_observation_is_judged_at_once_and_serves)
+/* What serves on the keys dies while 2, which listens on the first, is under observation, and 2 was looked at since. */
+static struct script *dies_under_observation(unsigned keys)
 {
-        struct script *w = serving(FIRST);
+        struct script *w = serving(keys);
 
         script_upgrade(w, 15000, 1, 60000);
         script_preflight(w, 15001, 2, NULL);
@@ -396,6 +397,13 @@ Test(upgrades, when_what_serves_dies_the_one_under_observation_is_judged_at_once
         w->text_bytes = 0;
         script_crash(w, 15200, 0);
         script_look(w, 15202, 2, 1);
+        return w;
+}
+
+Test(upgrades, when_what_serves_dies_the_one_under_observation_is_judged_at_once_and_serves)
+{
+        struct script *w = dies_under_observation(FIRST);
+
         cr_assert(script_expect(w, "  15200 exit             launch:1 kit:3<-1 (exited 0) look:2\n"
                                    "  15200 process          (launched)\n"
                                    "  15202 look             kit:4<-2 forget:0 forget:3 (committed) kill:1\n"));
@@ -405,14 +413,8 @@ Test(upgrades, when_what_serves_dies_the_one_under_observation_is_judged_at_once
 /* What waits in the socket that only the dead one had is accepted by its successor: a commit would close it. */
 Test(upgrades, when_what_serves_dies_one_under_observation_that_listens_on_less_waits_for_the_one_that_comes_back)
 {
-        struct script *w = serving(FIRST | SECOND);
+        struct script *w = dies_under_observation(FIRST | SECOND);
 
-        script_upgrade(w, 15000, 1, 60000);
-        script_preflight(w, 15001, 2, NULL);
-        script_up(w, 15100, 2, 1);
-        w->text_bytes = 0;
-        script_crash(w, 15200, 0);
-        script_look(w, 15202, 2, 1);
         script_up_on(w, 15250, 1, FIRST | SECOND);
         cr_assert(script_expect(w, "  15200 exit             launch:1 kit:3<-1 (exited 0) look:2\n"
                                    "  15200 process          (launched)\n"
@@ -428,14 +430,8 @@ Test(upgrades, when_what_serves_dies_one_under_observation_that_listens_on_less_
 
 Test(upgrades, it_serves_at_once_if_the_one_that_comes_back_dies_too)
 {
-        struct script *w = serving(FIRST | SECOND);
+        struct script *w = dies_under_observation(FIRST | SECOND);
 
-        script_upgrade(w, 15000, 1, 60000);
-        script_preflight(w, 15001, 2, NULL);
-        script_up(w, 15100, 2, 1);
-        script_crash(w, 15200, 0);
-        script_look(w, 15202, 2, 1);
-        w->text_bytes = 0;
         script_crash(w, 15220, 1);
         script_look(w, 15222, 2, 1);
         cr_assert_eq(serves(w), 2);
