@@ -93,7 +93,12 @@ def standing_at(place, sockets, listener):
     choose(sockets[0], place)
     before = [waiting(s) for s in sockets]
     clients = [listener.connect() for _ in range(3)]
-    got = [waiting(s) - b for s, b in zip(sockets, before)]
+
+    def arrived():
+        return [waiting(s) - b for s, b in zip(sockets, before)]
+
+    wait_until(lambda: sum(arrived()) == len(clients), "all are in a queue")  # a client knows of it before the queue does
+    got = arrived()
     for client in clients:
         client.close()
     assert sorted(got)[-1] == 3, got
