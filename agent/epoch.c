@@ -20,6 +20,7 @@ void epoch_init(struct epoch *e, uint64_t number, uint64_t copy_of, uint64_t ori
                 .next_look = MONO_NEVER,
                 .next_sample = MONO_NEVER,
                 .quiet_since = MONO_NEVER,
+                .drains = MONO_NEVER,
                 .deadline = MONO_NEVER,
                 .kill_by = MONO_NEVER,
                 .in_flight = -1,
@@ -96,6 +97,8 @@ static void gone(struct epoch *e)
 
 static void drain(struct epoch *e, const struct epoch_limits *l, struct mono term_by, struct mono now, struct effects *out)
 {
+        if (mono_is_never(e->drains))
+                e->drains = now;
         if (!l->protocol) {
                 term(e, l, now, out);
                 return;

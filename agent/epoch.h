@@ -63,6 +63,7 @@ struct epoch {
         struct mono next_look;   /* or never */
         struct mono next_sample; /* or never */
         struct mono quiet_since; /* or never */
+        struct mono drains;      /* when it was told to drain, or never */
         struct mono deadline;    /* draining: SIGTERM; stopping: SIGKILL; starting: report */
         struct mono kill_by;     /* SIGKILL at the latest, or never */
         uint64_t requests_total; /* at the last sample */

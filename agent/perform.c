@@ -223,6 +223,18 @@ static void forget(struct agent *a, const struct effect *fx)
                 kit_forget(a->run_dir, fx->epoch);
 }
 
+/* What a socket of ours has thrown away counts on when we hold it no more. */
+static void count_drops(struct agent *a, uint32_t key, int successor_fd)
+{
+        uint64_t inode = 0, other = 0;
+        uint32_t drops;
+
+        if (successor_fd >= 0 && hr_listener_inode(a->sockets[key], &inode) == 0 && hr_listener_inode(successor_fd, &other) == 0 && inode == other)
+                return;
+        if (hr_listener_drops(a->sockets[key], &drops) == 0 && drops > 0)
+                agent_queue(a, (struct succession_input){ .event = ON_DROPPED, .value = drops });
+}
+
 static void hold(struct agent *a, const struct effect *fx)
 {
         char name[WIRE_NAME_BYTES];
@@ -237,6 +249,8 @@ static void hold(struct agent *a, const struct effect *fx)
         if (r < 0)
                 log_event(LOG_ERR, "socket.not-held", F_STR("url", a->s.escrow.keys[fx->key].key.url),
                           F_STR("error", strerror(-r)), F_STR("then", "a crash of the proxy refuses its clients"));
+        if (a->sockets[fx->key] >= 0)
+                count_drops(a, fx->key, a->looked[fx->key]);
         close_fd(&a->sockets[fx->key]);
         a->sockets[fx->key] = TAKE_FD(a->looked[fx->key]);
         log_event(LOG_INFO, "socket.held", F_STR("url", a->s.escrow.keys[fx->key].key.url),
@@ -251,6 +265,8 @@ static void close_socket(struct agent *a, const struct effect *fx)
 
         if (key_name(&a->s.escrow.keys[fx->key].key, name, sizeof(name)) == 0)
                 (void)keeper_link_drop(a->link, names, 1);
+        if (a->sockets[fx->key] >= 0)
+                count_drops(a, fx->key, -1);
         close_fd(&a->sockets[fx->key]);
 }
 

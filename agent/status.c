@@ -402,10 +402,16 @@ static void generations(struct agent *a, struct metrics_writer *w)
 void status_metrics(void *userdata, struct metrics_writer *w)
 {
         struct agent *a = userdata;
+        uint64_t drops = a->s.drops_gone;
         unsigned held = 0;
 
-        for (uint32_t i = 0; i < a->s.escrow.n; i++)
+        for (uint32_t i = 0; i < a->s.escrow.n; i++) {
+                uint32_t n;
+
                 held += a->s.escrow.keys[i].inode != 0;
+                if (a->sockets[i] >= 0 && hr_listener_drops(a->sockets[i], &n) == 0)
+                        drops += n;
+        }
         metrics_family(w, "baton_build_info", "gauge", "The version of baton that runs.");
         metrics_value(w, "baton_build_info", "version", BATON_VERSION, 1);
         metrics_family(w, "baton_ready", "gauge", "1 while a generation serves and no stop or drain was asked for.");
@@ -428,6 +434,12 @@ void status_metrics(void *userdata, struct metrics_writer *w)
                 metrics_family(w, "baton_handover_gap_seconds", "gauge", "Time without an acceptor in the last handover.");
                 metrics_value(w, "baton_handover_gap_seconds", NULL, NULL, (double)a->s.last.gap_ns / 1e9);
         }
+        if (a->s.last_drain_ns >= 0) {
+                metrics_family(w, "baton_drain_duration_seconds", "gauge", "From the order to drain to the end of the process, of the last one that ended so.");
+                metrics_value(w, "baton_drain_duration_seconds", NULL, NULL, (double)a->s.last_drain_ns / 1e9);
+        }
+        metrics_family(w, "baton_listen_drops_total", "counter", "Packets that the kernel threw away at held listen sockets: full accept queues, and listeners that end.");
+        metrics_value(w, "baton_listen_drops_total", NULL, NULL, (double)drops);
         metrics_family(w, "baton_config_last_reload_successful", "gauge", "0 after an upgrade that was refused or rolled back.");
         metrics_value(w, "baton_config_last_reload_successful", NULL, NULL, !a->s.reload_failed);
         metrics_family(w, "baton_stale", "gauge", "1 while what is on disk is not what serves.");

@@ -20,6 +20,7 @@ void succession_init(struct succession *s, const struct succession_limits *l)
         s->stop_term_by = MONO_NEVER;
         s->stop_kill_by = MONO_NEVER;
         s->last.gap_ns = -1;
+        s->last_drain_ns = -1;
         s->leaver = NO_EPOCH;
         s->leave_at = MONO_NEVER;
         s->leave_by = MONO_NEVER;
@@ -241,6 +242,8 @@ static void on_exit(struct step *t, struct epoch *e)
         e->exit_code = t->in->exit_code;
         e->exit_status = t->in->exit_status;
         e->exited_ns = t->in->exited.ns;
+        if (!mono_is_never(e->drains))
+                s->last_drain_ns = e->exited_ns - e->drains.ns;
         if (e->exit_code != CLD_EXITED)
                 s->exits_signal++;
         else if (e->exit_status)
@@ -390,6 +393,7 @@ static void on_epoch_event(struct step *t, struct epoch *e)
         case ON_UPGRADE:
         case ON_ROLLBACK:
         case ON_NOT_STEERED:
+        case ON_DROPPED:
         case ON_LEFT:
         case ON_PAUSE:
         case ON_UNREADY:
@@ -437,6 +441,9 @@ static void on_event(struct step *t)
                 return;
         case ON_NOT_STEERED:
                 escrow_not_steered(&t->s->escrow, (uint32_t)in->value, t->out);
+                return;
+        case ON_DROPPED:
+                t->s->drops_gone += (uint64_t)in->value;
                 return;
         case ON_LEFT:
                 step_upgrade_left(t);

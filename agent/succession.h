@@ -70,6 +70,8 @@ struct succession {
         uint64_t exits_clean, exits_error, exits_signal;
         uint64_t crashes_recovered;
         uint64_t create_failures;   /* listener_create_failure of what served last */
+        uint64_t drops_gone;        /* packets thrown away at sockets that are held no more */
+        int64_t last_drain_ns;      /* from the order to drain to the end of the process, of the last one that ended so; -1: none yet */
         struct mono relaunch_at;    /* or never */
         struct mono kit_retry_at;   /* or never */
         struct mono outage;         /* since when nothing serves, or never */
@@ -111,6 +113,7 @@ enum succession_event {
         ON_ROLLBACK,        /* ticket, epoch: to what (NO_EPOCH: what served before) */
         ON_PREFLIGHT,       /* epoch; value: 0 it may be launched, else text says why not */
         ON_NOT_STEERED,     /* value: a key; its group cannot be steered */
+        ON_DROPPED,         /* value: so many packets were thrown away at a socket that is not held any more */
         ON_LEFT,            /* value: so many connections wait in queues that leave, or -1 */
         ON_PAUSE,           /* value: 1 `pause`, 0 `resume` */
         ON_UNREADY,         /* value: 1 `drain`, 0 `drain --undo` */

@@ -400,6 +400,12 @@ int hr_listener_accepts(int fd);
  */
 int hr_listener_queue(int fd, uint32_t *ret_waiting);
 
+/**
+ * hr_listener_drops() - packets that the kernel threw away at this socket since it was opened: a full accept queue, a hushed listener
+ * From SO_MEMINFO; the kernel counts in 32 bits. Return: 0; -errno
+ */
+int hr_listener_drops(int fd, uint32_t *ret_drops);
+
 /* ---- steering: the model and the removal rule, pure -------------------------------------------------- */
 
 /*

@@ -177,6 +177,17 @@ static int unix_queue(int fd, uint32_t *ret)
         return r;
 }
 
+int hr_listener_drops(int fd, uint32_t *ret_drops)
+{
+        uint32_t info[SK_MEMINFO_VARS] = { 0 };
+        socklen_t len = sizeof(info);
+
+        if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &len) < 0)
+                return -errno;
+        *ret_drops = info[SK_MEMINFO_DROPS];
+        return 0;
+}
+
 int hr_listener_queue(int fd, uint32_t *ret_waiting)
 {
         struct tcp_info info;

@@ -24,13 +24,16 @@ enum { FILE_BYTES_MAX = 8 * 1024 * 1024, OPT_RUN_DIR = 256, OPT_NAME, OPT_JSON, 
 
 /* ---- verbs ------------------------------------------------------------------------------------------ */
 
-static int status_once(const struct ctl *c)
+static int status_once(const struct ctl *c, bool again)
 {
         CLEANUP(free_ptr) char *body = NULL;
-        int r = ctl_judge(ctl_request(c, "GET", "/v1/status", 10000, &body), body ? body : "");
+        int status = ctl_request(c, "GET", "/v1/status", 10000, &body);
+        int r = again && status != 200 ? EXIT_FAILED : ctl_judge(status, body ? body : ""); /* an instance that ends is no error */
 
         if (r)
                 return r;
+        if (again && !c->json && isatty(STDOUT_FILENO))
+                printf("\033[H\033[2J"); /* home, and what was there goes */
         if (c->json)
                 printf("%s", body);
         else
@@ -86,10 +89,11 @@ static void on_old(const char *line, size_t n, void *userdata)
 
 static void on_change(const char *line, size_t n, void *userdata)
 {
-        if (!is_new(userdata, line, n))
+        struct ctl *c = userdata;
+
+        if (!is_new(c, line, n))
                 return;
-        printf("\033[H\033[2J");
-        (void)status_once(userdata);
+        (void)status_once(c, true);
 }
 
 static int verb_status(struct ctl *c)
@@ -99,7 +103,7 @@ static int verb_status(struct ctl *c)
         if (r == 0 && c->watch)
                 r = stream_events(c, false, on_old);
         if (r == 0)
-                r = status_once(c);
+                r = status_once(c, false);
         return r || !c->watch ? r : stream_events(c, true, on_change);
 }
 

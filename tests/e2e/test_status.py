@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""What `baton status` says about a serving proxy is true now, not when something last happened."""
+"""What `baton status` and the metrics say about a serving proxy is true now, not when something last happened."""
+import json
 import os
 import shutil
 import signal
+import socket
+import urllib.request
 
-from support.config import DELAY_HEADER, Listener
+from support.config import DELAY_HEADER, Listener, free_port
 from support.envoys import NEWEST, envoy
 from support.instance import wait_until
 
@@ -52,3 +55,48 @@ def test_a_program_that_was_replaced_on_disk_is_reported_as_stale(baton):
     program.unlink()
     program.symlink_to(other)
     assert baton.status()["stale"] == ["binary"]
+
+
+def test_watching_the_status_tells_each_change_in_a_line_and_ends_with_the_instance(baton):
+    baton.run(listeners=[Listener()])
+    watching = baton.client("status", "--watch", "--json")
+    first = json.loads(watching.stdout.readline())
+    assert first["ready"] is True
+    baton.cli("drain", check=0)
+    assert any(not json.loads(line)["ready"] for line in watching.stdout), "the change is told"
+    baton.stop()
+    rest, errors = watching.communicate(timeout=30)
+    assert watching.returncode == 0 and errors == "" and "\033" not in rest
+
+
+def metrics(port):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+
+
+def test_the_metrics_tell_how_long_a_drain_took_and_what_was_dropped_also_where_the_socket_has_gone(baton):
+    listener, port = Listener(extra={"tcp_backlog_size": 1}, reuse_port=False), free_port()
+    baton.run(listeners=[listener, Listener(name="stays")], options=["--status", f"127.0.0.1:{port}"])
+    assert metrics(port)["baton_listen_drops_total"] == 0 and "baton_drain_duration_seconds" not in metrics(port)
+    pid = baton.proxy_pid()
+    waiting = [socket.socket() for _ in range(8)]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for s in waiting:
+            s.setblocking(False)
+            s.connect_ex((listener.address, listener.port))
+        wait_until(lambda: metrics(port)["baton_listen_drops_total"] > 0, "a drop")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        for s in waiting:
+            s.close()
+    dropped = metrics(port)["baton_listen_drops_total"]
+    baton.config.listeners.remove(listener)
+    baton.config.write(baton.config_path)
+    baton.cli("upgrade", check=0)
+    baton.wait_event("epoch.exited", epoch=0)
+    assert [line["address"] for line in baton.status()["listeners"]] == [baton.config.listeners[0].url]
+    after = metrics(port)
+    assert after["baton_listen_drops_total"] >= dropped, "it never goes back"
+    assert 1 <= after["baton_drain_duration_seconds"] < 45

@@ -203,6 +203,30 @@ Test(hr_listener, a_unix_socket_tells_its_queue_and_is_neither_silenced_nor_unli
         cr_assert_eq(rmdir(path), 0);
 }
 
+Test(hr_listener, what_finds_a_full_queue_is_counted_as_dropped)
+{
+        enum { TRIES = 8 };
+        struct hr_key k = key_of("tcp://127.0.0.1:0");
+        struct sockaddr_storage addr;
+        socklen_t len = sizeof(addr);
+        int listener = -1, clients[TRIES];
+        uint32_t before = 1, after = 0;
+
+        cr_assert_eq(hr_listener_open(&k, false, 0, &listener), 0);
+        cr_assert_eq(getsockname(listener, (struct sockaddr *)&addr, &len), 0);
+        cr_assert_eq(hr_listener_drops(listener, &before), 0);
+        cr_assert_eq(before, 0);
+        for (size_t i = 0; i < TRIES; i++) {
+                clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+                (void)connect(clients[i], (const struct sockaddr *)&addr, len);
+        }
+        cr_assert_eq(hr_listener_drops(listener, &after), 0);
+        cr_assert_gt(after, 0);
+        for (size_t i = 0; i < TRIES; i++)
+                (void)close(clients[i]);
+        (void)close(listener);
+}
+
 Test(hr_listener, a_udp_socket_has_no_queue_and_nothing_to_silence)
 {
         int fd = open_at("udp://127.0.0.1:0", true);
