@@ -13,7 +13,8 @@ struct ctl {
         const char *run_dir, *name; /* as given, "" if not */
         char found[256];            /* the run directory of a living instance */
         bool json, follow, watch, undo, ready, no_wait, self;
-        bool takes_proxy;
+        bool takes_proxy, takes_argument;
+        const char *argument;       /* the word that is no option; NULL: there is none */
         int64_t epoch;              /* -1 */
         int64_t to;                 /* -1 */
         int64_t timeout_ms;         /* -1: none */
@@ -51,6 +52,9 @@ void show_status(const char *json);
 void show_event(const char *line, size_t n);
 /* One line: on stdout what serves now, on stderr why it does not. Return: the exit status */
 int show_end_of_order(const char *json, bool quiet);
+
+/* certs.c */
+int verb_certs(struct ctl *c);
 
 /* check.c */
 int verb_check(struct ctl *c);

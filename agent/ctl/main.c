@@ -353,7 +353,7 @@ static int later(struct ctl *c)
 
 /* Which options a verb takes, beside --run-dir and --name: a bit of each. */
 enum { TAKES_JSON = 1, TAKES_FOLLOW = 2, TAKES_WATCH = 4, TAKES_UNDO = 8, TAKES_READY = 16, TAKES_EPOCH = 32, TAKES_TIMEOUT = 64, TAKES_NO_WAIT = 128,
-       TAKES_TO = 256, TAKES_PROXY = 512, /* a command behind --, and how it is put to work */ TAKES_ITS_OWN = 1024 };
+       TAKES_TO = 256, TAKES_PROXY = 512, /* a command behind --, and how it is put to work */ TAKES_ITS_OWN = 1024, TAKES_ARGUMENT = 2048 };
 
 enum { TAKEN_BY_UPGRADE = TAKES_JSON | TAKES_TIMEOUT | TAKES_NO_WAIT | TAKES_PROXY };
 
@@ -376,11 +376,11 @@ static const struct verb {
         { "rollback", "Go back to what served before, or to an earlier epoch (--to N).", TAKES_JSON | TAKES_TIMEOUT | TAKES_NO_WAIT | TAKES_TO, verb_rollback },
         { "pause", "Hold automatic upgrades back.", 0, verb_pause },
         { "resume", "Let automatic upgrades go on.", 0, verb_resume },
+        { "certs", "Show the certificates of a directory and whether they would be put to work.", TAKES_JSON | TAKES_ARGUMENT, verb_certs },
         { "stats", "Totals over all generations. Not in this version.", 0, later },
         { "top", "A live view. Not in this version.", 0, later },
         { "receipts", "What each handover cost. Not in this version.", 0, later },
         { "admin", "Ask the proxy's admin interface. Not in this version.", 0, later },
-        { "certs", "Show certificates. Not in this version.", 0, later },
 };
 
 enum { N_VERBS = sizeof(verbs) / sizeof(verbs[0]) };
@@ -491,6 +491,10 @@ static error_t on_option(int key, char *arg, struct argp_state *state)
                 argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
                 return 0;
         case ARGP_KEY_ARG:
+                if (c->takes_argument && !c->argument) {
+                        c->argument = arg;
+                        return 0;
+                }
                 argp_error(state, c->takes_proxy ? "unknown argument %s: write -- before the proxy" : "unknown argument %s", arg);
                 return 0;
         default:
@@ -573,7 +577,9 @@ int main(int argc, char **argv)
         for (size_t i = 0; i < N_VERBS; i++) {
                 struct argp_option taken[N_OPTIONS + 1];
                 struct argp argp = { .options = taken, .parser = on_option, .doc = verbs[i].doc,
-                                     .args_doc = verbs[i].takes & TAKES_PROXY ? "[-- PROXY [ARGS...]]" : NULL };
+                                     .args_doc = verbs[i].takes & TAKES_PROXY      ? "[-- PROXY [ARGS...]]"
+                                                 : verbs[i].takes & TAKES_ARGUMENT ? "DIR[:cert=F,key=F,ca=F]"
+                                                                                   : NULL };
 
                 choose_options(&verbs[i], taken);
                 if (strcmp(argv[1], verbs[i].name) != 0)
@@ -590,6 +596,7 @@ int main(int argc, char **argv)
                 argv[1] = name;
                 argp_err_exit_status = EXIT_USAGE;
                 c.takes_proxy = verbs[i].takes & TAKES_PROXY;
+                c.takes_argument = verbs[i].takes & TAKES_ARGUMENT;
                 argc = c.takes_proxy ? cut_proxy(&c, argc, argv) : argc;
                 if (argp_parse(&argp, argc - 1, argv + 1, 0, NULL, &c) != 0)
                         return EXIT_USAGE;
