@@ -117,6 +117,7 @@ void agent_feed(struct agent *a, const struct succession_input *in)
         a->queued = 0;
         a->feeding = false;
         agent_arm(a);
+        watching_update(a);
         if (a->control)
                 control_changed(a->control);
 }

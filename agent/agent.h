@@ -25,6 +25,7 @@
 #include "agent/self.h"
 #include "agent/state.h"
 #include "agent/succession.h"
+#include "agent/watching.h"
 #include "hotrestart/hotrestart.h"
 
 struct agent;
@@ -111,6 +112,7 @@ struct agent {
         ev_prepare keeper_news;
         ev_timer clock;
         ev_timer heartbeat;
+        struct watching watching;
         ev_stat content;
         ev_timer content_settle;
         char *content_baseline;

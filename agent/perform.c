@@ -53,14 +53,14 @@ static int hold_kit(struct agent *a, uint64_t epoch, const struct kit *k, int bi
 }
 
 /* What a candidate lacks is told by the report of its end. */
-static void kit_failed(struct agent *a, uint64_t epoch, int r, const char *error)
+static void kit_failed(struct agent *a, uint64_t epoch, int r, const char *error, struct digest digest)
 {
         (void)snprintf(a->kit_error, sizeof(a->kit_error), "%.*s", (int)sizeof(a->kit_error) - 1, error);
         if (a->s.upgrade.candidate != epoch) {
                 (void)snprintf(a->last_reason, sizeof(a->last_reason), "%s", error);
                 log_event(LOG_ERR, "kit.failed", F_UINT("epoch", epoch), F_STR("error", error));
         }
-        agent_queue(a, (struct succession_input){ .event = ON_KIT_FAILED, .epoch = epoch, .value = r, .text = a->kit_error });
+        agent_queue(a, (struct succession_input){ .event = ON_KIT_FAILED, .epoch = epoch, .value = r, .text = a->kit_error, .digest = digest });
 }
 
 static bool same_binary(const struct proc *a, const struct proc *b)
@@ -107,6 +107,8 @@ static void make_kit(struct agent *a, const struct effect *fx)
         struct held_name binary = held_name(HELD_BINARY, fx->epoch);
         char error[sizeof(a->kit_error)];
         uint64_t original = NO_EPOCH;
+        /* Before it is read: what is changed in between is news again. */
+        struct digest digest = (uint64_t)fx->value == CONTENT_DISK ? watching_digest(a, &maker) : (struct digest){ { 0 } };
         bool copy;
         struct proc *p;
         int r = kit_make(&maker, fx->epoch, (uint64_t)fx->value, udp, binary_fd >= 0 ? binary.text : "", &k, error, sizeof(error));
@@ -117,7 +119,7 @@ static void make_kit(struct agent *a, const struct effect *fx)
                         (void)snprintf(error, sizeof(error), "the keeper cannot hold the launch kit: %s", strerror(-r));
         }
         if (r != 0) {
-                kit_failed(a, fx->epoch, r, error);
+                kit_failed(a, fx->epoch, r, error, digest);
                 return;
         }
         proc_open(a, fx->epoch, k.base_id, TAKE_FD(k.parent_fd), TAKE_FD(k.child_fd), TAKE_FD(k.udp_fd));
@@ -128,7 +130,7 @@ static void make_kit(struct agent *a, const struct effect *fx)
         }
         copy = (uint64_t)fx->value == CONTENT_DISK && find_original(a, &maker, fx->epoch, &original);
         agent_queue(a, (struct succession_input){ .event = ON_KIT_READY, .epoch = fx->epoch, .base_id = k.base_id, .value = udp,
-                                                  .is_copy = copy, .original = original });
+                                                  .is_copy = copy, .original = original, .digest = digest });
 }
 
 /*

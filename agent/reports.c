@@ -257,12 +257,19 @@ void report(struct agent *a, const struct effect *fx)
         case REPORT_UPGRADE_ROLLED_BACK:
                 upgrade_refused(a, fx, name);
                 return;
+        case REPORT_CONTENT_CHANGED:
+                log_event(LOG_NOTICE, name, F_UINT("epoch", fx->epoch),
+                          F_STR("then", fx->arg == CHANGED_HELD_BACK ? "nothing: --no-auto-upgrade; `baton upgrade` puts it to work"
+                                        : fx->arg == CHANGED_PAUSED  ? "nothing while upgrades are paused"
+                                        : fx->arg == CHANGED_RELAUNCH ? "it is launched at once"
+                                                                      : "upgrade"),
+                          F_INT("wait_ms", fx->arg > 0 ? fx->arg : 0));
+                return;
         case REPORT_REVIVED:
         case REPORT_PAUSED:
         case REPORT_RESUMED:
         case REPORT_DRAINING:
         case REPORT_DRAINED:
-        case REPORT_CONTENT_CHANGED:
         case REPORT_UNREADY:
         case REPORT_READY_AGAIN:
                 log_event(LOG_NOTICE, name, F_UINT("epoch", fx->epoch));

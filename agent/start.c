@@ -72,6 +72,7 @@ static void set_limits(struct agent *a)
                 .wait_exhausted = o->on_exhausted == ON_EXHAUSTED_WAIT,
                 .restart_clean = o->on_clean_exit == ON_CLEAN_EXIT_RESTART,
                 .allow_loss = o->allow_listener_loss,
+                .no_auto = o->no_auto_upgrade,
         };
 }
 
@@ -323,6 +324,7 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
         } else {
                 resume(a, inv);
         }
+        watching_start(a);
         /* Libraries that the launch did not wait for are loaded while the proxy starts. */
         serve_control(a, inv);
         (void)admin_prepare(a->admin);

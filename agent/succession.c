@@ -24,6 +24,7 @@ void succession_init(struct succession *s, const struct succession_limits *l)
         s->leaver = NO_EPOCH;
         s->leave_at = MONO_NEVER;
         s->leave_by = MONO_NEVER;
+        s->auto_at = MONO_NEVER;
         s->steered_for = NO_EPOCH;
         for (size_t i = 0; i < HISTORY_MAX; i++)
                 s->history[i] = NO_EPOCH;
@@ -288,13 +289,18 @@ static void on_validated(struct step *t)
                 step_end(t, STATUS_INVALID);
 }
 
-static void on_content(struct step *t)
+bool step_waits_for_content(const struct succession *s)
+{
+        return !s->stops && s->end == END_NOT && (!mono_is_never(s->relaunch_at) || s->waits_for_content);
+}
+
+void step_content_changed(struct step *t)
 {
         struct succession *s = t->s;
 
-        if (s->stops || s->end != END_NOT || (mono_is_never(s->relaunch_at) && !s->waits_for_content))
+        if (!step_waits_for_content(s))
                 return;
-        effects_report(t->out, s->wanted, REPORT_CONTENT_CHANGED, 0);
+        effects_report(t->out, s->wanted, REPORT_CONTENT_CHANGED, CHANGED_RELAUNCH);
         s->validating = false;
         s->waits_for_content = false;
         backoff_changed(&s->backoff, &t->l->backoff);
@@ -339,6 +345,7 @@ static void on_clock(struct step *t)
         if (!s->validating && !mono_before(t->now, s->relaunch_at))
                 relaunch(t);
         step_upgrade_clock(t);
+        step_auto_clock(t);
         for (size_t i = 0; i < GENERATIONS_MAX; i++)
                 if (epoch_alive(&s->epochs[i]) && !mono_before(t->now, epoch_next(&s->epochs[i])))
                         step_feed(t, &s->epochs[i], (struct epoch_input){ .event = ON_TIME });
@@ -388,6 +395,7 @@ static void on_epoch_event(struct step *t, struct epoch *e)
         case ON_BEGIN:
         case ON_VALIDATED:
         case ON_CONTENT:
+        case ON_SEEN:
         case ON_STOP:
         case ON_REOPEN_LOGS:
         case ON_UPGRADE:
@@ -409,6 +417,7 @@ static void on_pause(struct step *t)
         if (s->paused != (uint32_t)(t->in->value != 0))
                 effects_report(t->out, s->wanted, t->in->value ? REPORT_PAUSED : REPORT_RESUMED, 0);
         s->paused = t->in->value != 0;
+        step_auto_paused(t);
 }
 
 static void on_event(struct step *t)
@@ -425,7 +434,10 @@ static void on_event(struct step *t)
                 on_validated(t);
                 return;
         case ON_CONTENT:
-                on_content(t);
+                step_content_changed(t);
+                return;
+        case ON_SEEN:
+                step_content_seen(t);
                 return;
         case ON_STOP:
                 step_stop(t);

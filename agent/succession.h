@@ -8,6 +8,7 @@
 #pragma once
 
 #include "agent/backoff.h"
+#include "agent/digest.h"
 #include "agent/effects.h"
 #include "agent/epoch.h"
 #include "agent/escrow.h"
@@ -27,6 +28,7 @@ struct succession_limits {
         bool wait_exhausted;   /* --on-exhausted=wait */
         bool restart_clean;    /* --on-clean-exit=restart */
         bool allow_loss;       /* --allow-listener-loss */
+        bool no_auto;          /* --no-auto-upgrade */
 };
 
 enum last_kind { LAST_NONE, LAST_START, LAST_CRASH, LAST_UPGRADE, LAST_ROLLBACK };
@@ -82,6 +84,9 @@ struct succession {
         struct last_change last;
         uint32_t reload_failed;     /* the last upgrade was refused or taken back */
         uint32_t paused;            /* upgrades that nobody asks for wait */
+        struct digest disk;         /* of what was seen on disk last */
+        struct digest taken;        /* of what was read from disk last to be put to work; that it was refused changes nothing */
+        struct mono auto_at;        /* an upgrade that nobody asked for begins, or never */
         uint32_t exhausted;         /* no token is left, but a candidate may yet serve */
         uint32_t leave;             /* enum leave_phase */
         uint64_t leaver;            /* the epoch that accepts from what leaves, or NO_EPOCH */
@@ -107,6 +112,7 @@ enum succession_event {
         ON_SAMPLE,          /* epoch, in_flight, requests_total, connections */
         ON_VALIDATED,       /* epoch; value: 1 its config or arguments are rejected */
         ON_CONTENT,         /* what is on disk changed */
+        ON_SEEN,            /* digest: of what lies on disk now; value: how many ms an upgrade that nobody asked for shall wait */
         ON_STOP,            /* value: how often it was asked for up to now */
         ON_REOPEN_LOGS,     /* SIGUSR1: for every generation that would not die of it */
         ON_UPGRADE,         /* ticket, command, observe_ms (-1: as configured): what lies on disk */
@@ -137,6 +143,7 @@ struct succession_input {
         bool is_copy;
         uint64_t original;
         int64_t observe_ms;
+        struct digest digest;       /* ON_SEEN; ON_KIT_READY, ON_KIT_FAILED: of what it was read from, if that was the disk */
         const char *text;           /* ON_UPGRADE, ON_KIT_FAILED, ON_PREFLIGHT, ON_EXIT, ON_LAUNCH_FAILED: what went wrong, or NULL */
 };
 

@@ -79,6 +79,7 @@ struct epoch *step_new_kit(struct step *t, uint64_t copy_of, uint64_t command)
         epoch_init(e, s->next_number++, source ? copy_of : CONTENT_DISK, 0);
         e->origin = source ? source->origin : e->number;
         e->command = source ? source->command : command;
+        e->digest = source ? source->digest : (struct digest){ { 0 } };
         step_act(t, DO_MAKE_KIT, e->number, (int64_t)e->copy_of);
         return e;
 }
@@ -173,6 +174,9 @@ void step_kit_ready(struct step *t, struct epoch *e)
 
         e->base_id = t->in->base_id;
         e->udp = t->in->value != 0;
+        if (digest_known(&t->in->digest))
+                e->digest = t->in->digest;
+        step_auto_taken(t);
         original = t->in->is_copy ? succession_find(s, t->in->original) : NULL;
         if (original) /* the same was read from disk once more */
                 e->origin = original->origin;
@@ -191,6 +195,8 @@ void step_kit_failed(struct step *t, struct epoch *e)
         struct succession *s = t->s;
         bool from_disk = e->copy_of == CONTENT_DISK;
 
+        if (t->in->value > 0) /* it cannot be read, and will not be until it changes */
+                step_auto_taken(t);
         if (e->number == s->upgrade.candidate) {
                 step_upgrade_kit(t, e, false);
                 return;

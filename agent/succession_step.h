@@ -6,6 +6,7 @@
  *   succession_kit.c     the kit that lies ready, its launch, and what is forgotten of the gone
  *   succession_up.c      a generation comes up: its requests, the looks at it, it serves
  *   succession_upgrade.c the candidate of an upgrade or rollback, its commit and what follows
+ *   succession_auto.c    upgrades that nobody asks for
  *   succession_stop.c    how a stop goes
  *   succession_resume.c  a new agent goes on
  *   succession_view.c    what the state says to those who ask
@@ -32,6 +33,8 @@ void step_stop_accepting(struct step *t);            /* its delay is over, or wh
 void step_launch_failed(struct step *t);             /* it takes its wait and its token */
 struct epoch_input step_drain_order(const struct step *t);
 void step_watch_content(struct step *t);
+bool step_waits_for_content(const struct succession *s); /* a relaunch does: what is changed is tried at once */
+void step_content_changed(struct step *t);
 
 /* succession_kit.c */
 void step_forget_the_gone(struct step *t);
@@ -64,6 +67,12 @@ void step_upgrade_clock(struct step *t);
 void step_upgrade_left(struct step *t);
 void step_upgrade_cancel(struct step *t, const char *reason); /* all of it: a stop */
 struct mono upgrade_next(const struct succession *s);
+
+/* succession_auto.c */
+void step_content_seen(struct step *t);
+void step_auto_paused(struct step *t); /* or not any more */
+void step_auto_clock(struct step *t);
+void step_auto_taken(struct step *t);  /* a kit was read from disk */
 
 /* succession_view.c */
 bool succession_any_alive(const struct succession *s);

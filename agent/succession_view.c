@@ -107,7 +107,7 @@ const char *succession_state_name(const struct succession *s)
 
 struct mono succession_next(const struct succession *s)
 {
-        struct mono t = mono_min(mono_min(s->kit_retry_at, s->hold_until), upgrade_next(s));
+        struct mono t = mono_min(mono_min(s->kit_retry_at, s->hold_until), mono_min(s->auto_at, upgrade_next(s)));
 
         if (!s->validating)
                 t = mono_min(t, s->relaunch_at);

@@ -149,7 +149,7 @@ static const char *event_name(const struct succession_input *in)
         static const char *const names[] = {
                 [ON_BEGIN] = "begin", [ON_KIT_READY] = "kit-ready", [ON_KIT_FAILED] = "kit-failed", [ON_PROCESS] = "process",
                 [ON_LAUNCH_FAILED] = "launch-failed", [ON_EXIT] = "exit", [ON_REQUEST] = "request", [ON_LOOK] = "look",
-                [ON_LISTENERS] = "listeners", [ON_SAMPLE] = "sample", [ON_VALIDATED] = "validated", [ON_CONTENT] = "content",
+                [ON_LISTENERS] = "listeners", [ON_SAMPLE] = "sample", [ON_VALIDATED] = "validated", [ON_CONTENT] = "content", [ON_SEEN] = "seen",
                 [ON_STOP] = "stop", [ON_UPGRADE] = "upgrade", [ON_ROLLBACK] = "rollback", [ON_PREFLIGHT] = "preflight", [ON_LEFT] = "left", [ON_NOT_STEERED] = "not-steered",
                 [ON_PAUSE] = "pause", [ON_UNREADY] = "unready", [ON_CLOCK] = "clock",
         };

@@ -103,6 +103,7 @@ class Baton:
     def environment(self, extra=None):
         env = {k: v for k, v in os.environ.items() if not k.startswith("BATON_") and k not in ("NOTIFY_SOCKET", "RUNTIME_DIRECTORY")}
         env[MARK] = self.mark
+        env["BATON_NO_AUTO_UPGRADE"] = "1"  # most tests write a config and ask for it themselves
         log = f"log_path={self.sanitizer_dir}/report"
         env["ASAN_OPTIONS"] = f"{log}:abort_on_error=0:detect_leaks=1:handle_abort=1"
         env["UBSAN_OPTIONS"] = f"{log}:print_stacktrace=1"

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: MIT
+"""Changed files are put to work by themselves: once for each change, not for a touch, not while it is broken."""
+import os
+import signal
+
+from support.config import Listener
+from support.crash import children
+from support.instance import wait_until
+
+AUTO = {"BATON_NO_AUTO_UPGRADE": "0"}
+
+
+def watcher_pid(baton):
+    """baton-watch of the agent."""
+    for pid in children(baton.agent_pid()):
+        try:
+            if "baton-watch" in os.readlink(f"/proc/{pid}/exe"):
+                return pid
+        except OSError:
+            pass
+    return None
+
+
+def write(baton, body):
+    baton.config.listeners[0].body = body
+    baton.config.write(baton.config_path)
+
+
+def bodies(listener):
+    with listener.connect() as s:
+        s.sendall(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        data = b""
+        while chunk := s.recv(65536):
+            data += chunk
+    return data.rpartition(b"\r\n")[2].decode()
+
+
+def test_a_changed_config_is_put_to_work_a_broken_one_refused_and_a_mended_one_taken(baton, hammer):
+    baton.run(listeners=[listener := Listener(body="one")], env=AUTO)
+    with hammer(listener) as load:
+        moment = baton.moment()
+        write(baton, "two")
+        baton.wait_event("upgrade.committed", moment)
+        wait_until(lambda: bodies(listener) == "two", "two alone")
+        moment = baton.moment()
+        baton.config_path.write_text("broken: [")
+        refused = baton.wait_event("upgrade.refused", moment)
+        assert "envoy.yaml" in refused["reason"]
+        assert baton.status()["stale"] == ["config"]
+        moment = baton.moment()
+        write(baton, "three")
+        baton.wait_event("upgrade.committed", moment)
+        wait_until(lambda: bodies(listener) == "three", "three alone")
+        assert baton.status()["stale"] == []
+    assert load.failed == 0
+
+
+def test_touches_and_a_change_back_are_no_change(baton):
+    baton.run(listeners=[Listener(body="one")], env=AUTO)
+    wait_until(lambda: watcher_pid(baton), "baton-watch")
+    text = baton.config_path.read_text()
+    for _ in range(1000):
+        os.utime(baton.config_path)
+    new = baton.config_path.with_suffix(".new")
+    for _ in range(100):
+        new.write_text(text)
+        new.rename(baton.config_path)
+    baton.config_path.write_text("broken: [")
+    baton.wait_event("upgrade.refused")
+    baton.config_path.write_text(text)
+    write(baton, "two")
+    baton.wait_event("upgrade.committed")
+    assert len(baton.events("upgrade.committed")) == 1 and len(baton.events("upgrade.refused")) == 1
+    assert len(baton.events("content.changed")) == 2
+
+
+def test_many_changes_in_a_row_are_few_upgrades_and_the_last_one_wins(baton):
+    baton.run(listeners=[listener := Listener(body="one")], env=AUTO)
+    wait_until(lambda: watcher_pid(baton), "baton-watch")
+    for i in range(300):
+        write(baton, f"body{i}")
+    wait_until(lambda: bodies(listener) == "body299", "the last one serves")
+    assert len(baton.events("upgrade.started")) <= 20
+
+
+def test_what_else_is_watched_counts_too_through_the_swap_of_a_link(baton):
+    volume = baton.dir / "volume"
+    for version in ("v1", "v2"):
+        (volume / version).mkdir(parents=True)
+        (volume / version / "rds.yaml").write_text(version)
+    (volume / "..data").symlink_to("v1")
+    (volume / "rds.yaml").symlink_to("..data/rds.yaml")
+    baton.run(listeners=[Listener()], env=AUTO, options=["--watch", volume])
+    wait_until(lambda: watcher_pid(baton), "baton-watch")
+    (volume / "..tmp").symlink_to("v2")
+    (volume / "..tmp").rename(volume / "..data")
+    baton.wait_event("upgrade.committed")
+    assert len(baton.events("upgrade.committed")) == 1
+
+
+def test_without_automatic_upgrades_and_while_they_are_paused_a_change_is_told_and_waits(baton, new_baton):
+    baton.run(listeners=[listener := Listener(body="one")])
+    write(baton, "two")
+    baton.wait_event("content.changed")
+    baton.cli("drain", check=0)
+    assert baton.events("upgrade.started") == [] and baton.status()["stale"] == ["config"]
+
+    other = new_baton()
+    other.run(listeners=[listener := Listener(body="one")], env=AUTO)
+    other.cli("pause", check=0)
+    write(other, "two")
+    assert "paused" in other.wait_event("content.changed")["then"]
+    assert bodies(listener) == "one"
+    other.cli("resume", check=0)
+    other.wait_event("upgrade.committed")
+    wait_until(lambda: bodies(listener) == "two", "two alone")
+
+
+def test_a_change_is_seen_by_the_next_watcher_and_the_next_agent(baton):
+    baton.run(listeners=[listener := Listener(body="one")], env=AUTO)
+    pid = wait_until(lambda: watcher_pid(baton), "baton-watch")
+    os.kill(pid, signal.SIGSTOP)
+    write(baton, "two")
+    os.kill(pid, signal.SIGKILL)
+    baton.wait_event("watch.died")
+    baton.wait_event("upgrade.committed")
+    wait_until(lambda: bodies(listener) == "two", "two alone")
+
+    agent = baton.agent_pid()
+    os.kill(agent, signal.SIGSTOP)
+    write(baton, "three")
+    os.kill(agent, signal.SIGKILL)
+    wait_until(lambda: bodies(listener) == "three", "the next agent saw it")
+    assert len(baton.events("upgrade.committed")) == 2
+
+
+def test_a_directory_that_goes_and_comes_again_is_watched_on(baton):
+    baton.run(listeners=[listener := Listener(body="one")], env=AUTO)
+    folder = baton.dir / "more"
+    baton.stop()
+    baton.expected_exit = 0
+    baton.run(config=baton.config, env=AUTO, options=["--watch", folder])
+    wait_until(lambda: watcher_pid(baton), "baton-watch")
+    for n in range(1, 4):
+        moment = baton.moment()
+        folder.mkdir()
+        (folder / "x").write_text(str(n))
+        baton.wait_event("upgrade.committed", moment)
+        moment = baton.moment()
+        (folder / "x").unlink()
+        folder.rmdir()
+        baton.wait_event("upgrade.committed", moment)
+    assert bodies(listener) == "one"
