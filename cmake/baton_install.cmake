@@ -3,7 +3,7 @@
 # Install rules, for any prefix: the programs find each other relative to their own place, so the folder may be moved
 # as a whole.
 install(TARGETS baton RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(TARGETS baton-agent baton-ctl RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/baton)
+install(TARGETS baton-agent baton-ctl baton-watch RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/baton)
 
 install(TARGETS hotrestart ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES hotrestart/hotrestart.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/hotrestart)

@@ -103,9 +103,9 @@ static void show_json(const struct found *f)
 /* Names in a certificate are its maker's words. */
 static void row(const char *title, const char *text)
 {
-        char plain[512];
+        char plain[512]; /* a long list of names is cut */
 
-        (void)snprintf(plain, sizeof(plain), "%s", text);
+        (void)snprintf(plain, sizeof(plain), "%.500s", text);
         show_escape(plain, sizeof(plain));
         if (*plain)
                 printf("%-10s %s\n", title, plain);

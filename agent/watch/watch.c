@@ -41,7 +41,7 @@ struct watcher {
         int inotify, mounts;
 };
 
-static void say(const char *what, const char *text)
+static void put_line(const char *what, const char *text)
 {
         if (printf("%s: %s\n", what, text) < 0 || fflush(stdout) != 0)
                 exit(1);
@@ -53,7 +53,7 @@ static void warn(struct watcher *w, const char *what, const char *path, const ch
 
         if (!w->blind) { /* once, not at each event */
                 (void)snprintf(text, sizeof(text), "%s%s%s: %s; looking every %d s instead", what, *path ? " " : "", path, why, POLL_MS / 1000);
-                say("warning", text);
+                put_line("warning", text);
         }
         w->blind = true;
 }
@@ -62,7 +62,7 @@ static void say_changed(struct watcher *w, bool all)
 {
         for (size_t i = 0; i < w->n; i++) {
                 if (all || w->changed[i])
-                        say("look again", w->paths[i]);
+                        put_line("look again", w->paths[i]);
                 w->changed[i] = false;
         }
 }

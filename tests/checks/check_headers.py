@@ -9,8 +9,8 @@ import pathlib
 import subprocess
 import sys
 
-PUBLIC = ("hotrestart/hotrestart.h",)
-PARTS = ("agent", "hotrestart", "tests/support")
+PUBLIC = ("hotrestart/hotrestart.h", "certs/certs.h")
+PARTS = ("agent", "hotrestart", "certs", "tests/support")
 
 
 def main():

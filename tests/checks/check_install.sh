@@ -36,7 +36,7 @@ rm -rf "$work/prefix" # nothing may look for it there any more
 
 mv "$work/other" "$work/moved"
 "$work/moved/bin/baton" version
-for program in baton-agent baton-ctl; do
+for program in baton-agent baton-ctl baton-watch; do
         [ -x "$work/moved/libexec/baton/$program" ] || no "libexec/baton/$program is missing"
 done
 "$work/moved/bin/baton" run --run-dir "$short/r" --on-clean-exit stop -- /bin/true 2>"$work.log" || { cat "$work.log"; exit 1; }
