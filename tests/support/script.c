@@ -164,10 +164,17 @@ static struct mono moment(const struct script *w)
         return (struct mono){ w->now_ms * 1000000 };
 }
 
+static struct digest digest_of(uint8_t disk)
+{
+        return (struct digest){ { disk } };
+}
+
 static void answer(struct script *w, const struct effect *fx)
 {
         struct succession_input in = { .epoch = fx->epoch };
 
+        if (fx->kind == DO_MAKE_KIT && (uint64_t)fx->value == CONTENT_DISK)
+                in.digest = digest_of(w->disk);
         if (w->queued == sizeof(w->queue) / sizeof(w->queue[0]))
                 abort();
         if (fx->kind == DO_MAKE_KIT && w->kits_fail) {
@@ -376,6 +383,12 @@ void script_stop(struct script *w, int64_t at_ms, int64_t times)
 void script_content(struct script *w, int64_t at_ms)
 {
         script_feed(w, at_ms, (struct succession_input){ .event = ON_CONTENT });
+}
+
+void script_seen(struct script *w, int64_t at_ms, uint8_t disk, int64_t wait_ms)
+{
+        w->disk = disk;
+        script_feed(w, at_ms, (struct succession_input){ .event = ON_SEEN, .digest = digest_of(disk), .value = wait_ms });
 }
 
 void script_validated(struct script *w, int64_t at_ms, uint64_t epoch, bool rejected)

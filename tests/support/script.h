@@ -18,6 +18,7 @@ struct script {
         bool quiet;        /* write no lines */
         bool kits_fail;
         int kits_answer;   /* what kit_make() says then */
+        uint8_t disk;      /* names what lies on disk; 0: nobody makes a digest of it */
         struct succession_input queue[64];
         size_t queued;
         size_t text_bytes;
@@ -50,6 +51,7 @@ void script_say(struct script *w, int64_t at_ms, uint64_t epoch, enum hr_type re
 void script_look(struct script *w, int64_t at_ms, uint64_t epoch, size_t n_keys); /* accepts on the first n keys */
 void script_stop(struct script *w, int64_t at_ms, int64_t times);
 void script_content(struct script *w, int64_t at_ms);
+void script_seen(struct script *w, int64_t at_ms, uint8_t disk, int64_t wait_ms); /* what lies on disk now; of --splay */
 void script_validated(struct script *w, int64_t at_ms, uint64_t epoch, bool rejected);
 void script_sample(struct script *w, int64_t at_ms, uint64_t epoch, int64_t in_flight, uint64_t requests_total);
 
