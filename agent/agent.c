@@ -53,6 +53,8 @@ struct kit_maker agent_maker(const struct agent *a, uint64_t epoch)
         if (e)
                 m.command = e->command;
         m.args = agent_args(a, epoch);
+        m.rules = a->certs.rules;
+        m.n_rules = a->certs.n_rules;
         if (m.args->drain_time_s >= 0 && !a->options->drain_time_given)
                 m.drain_time_s = m.args->drain_time_s;
         return m;

@@ -13,6 +13,7 @@
 
 #include "agent/admin.h"
 #include "agent/bootstrap.h"
+#include "agent/cert_sets.h"
 #include "agent/control.h"
 #include "agent/helper.h"
 #include "agent/keeper/wire.h"
@@ -113,6 +114,7 @@ struct agent {
         ev_timer clock;
         ev_timer heartbeat;
         struct watching watching;
+        struct cert_sets certs;
         ev_stat content;
         ev_timer content_settle;
         char *content_baseline;

@@ -55,6 +55,8 @@ int certs_option_parse(const char *text, struct certs_option *ret, struct certs_
                         return complain(reterr, text, "one of the files is named twice");
                 if (bytes == at || bytes - at >= CERTS_NAME_BYTES)
                         return complain(reterr, text, "a name is empty or too long");
+                if (memchr(word + at, '/', bytes - at))
+                        return complain(reterr, text, "a name is that of a file in the directory");
                 memcpy(field, word + at, bytes - at);
                 p = word + bytes;
         }

@@ -90,7 +90,7 @@ static void put_path(struct sum *s, const char *path)
                 (void)fts_close(tree);
 }
 
-struct digest content_digest(const char *const *paths, size_t n)
+struct digest content_digest(const char *const *paths, size_t n, const struct digest *more, size_t n_more)
 {
         struct sum s = { .c = EVP_MD_CTX_new(), .left = BYTES_MAX };
         struct digest d = { { 0 } };
@@ -100,6 +100,8 @@ struct digest content_digest(const char *const *paths, size_t n)
                 put_number(&s, i);
                 put_path(&s, paths[i]);
         }
+        if (!s.failed && n_more > 0)
+                put(&s, more, n_more * sizeof(*more));
         if (s.failed || !EVP_DigestFinal_ex(s.c, d.bytes, NULL))
                 d = (struct digest){ { 0 } };
         EVP_MD_CTX_free(s.c);

@@ -56,6 +56,7 @@ struct epoch {
         uint64_t copy_of;        /* CONTENT_DISK, or the epoch whose snapshot it copies */
         uint64_t origin;         /* the first epoch that had this content: names it. Snapshot, command line and binary are the content */
         struct digest digest;    /* of what it was read from when it came from disk */
+        uint64_t certs, certs_to; /* the lowest and highest copy of certificates that its config leads to; 0: to none */
         uint64_t command;        /* which command line it runs, a part of its content; 0: that of `baton run` */
         int32_t pid;             /* 0: not launched, or not known yet */
         uint32_t state;          /* enum epoch_state */

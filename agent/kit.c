@@ -265,7 +265,7 @@ int kit_read_snapshot(const struct kit_maker *m, uint64_t epoch, char **ret_text
         return r < 0 ? r : kit_read_file(path, ret_text, ret_bytes);
 }
 
-int kit_read_config(const char *path, char *const *environment, char **ret_text, size_t *ret_bytes, char *reterr, size_t reterr_size)
+static int read_and_expand(const char *path, char *const *environment, char **ret_text, size_t *ret_bytes, char *reterr, size_t reterr_size)
 {
         CLEANUP(free_ptr) char *text = NULL;
         struct expand_error e;
@@ -287,19 +287,37 @@ int kit_read_config(const char *path, char *const *environment, char **ret_text,
         return r > 0 ? KIT_E_CONFIG : r;
 }
 
+int kit_read_config(const char *path, char *const *environment, const struct rewrite *rules, size_t n_rules, char **ret_text, size_t *ret_bytes,
+                    char *reterr, size_t reterr_size)
+{
+        CLEANUP(free_ptr) char *text = NULL;
+        size_t n;
+        int r = read_and_expand(path, environment, &text, &n, reterr, reterr_size);
+
+        if (r != 0)
+                return r;
+        if (n_rules > 0)
+                return rewrite_paths(text, n, rules, n_rules, ret_text, ret_bytes);
+        *ret_text = TAKE(text);
+        *ret_bytes = n;
+        return 0;
+}
+
 int kit_read_content(const struct kit_maker *m, char **ret_text, size_t *ret_bytes)
 {
         char words[1];
 
-        return kit_read_config(m->args->config_path, m->expand ? m->environment : NULL, ret_text, ret_bytes, words, sizeof(words));
+        return kit_read_config(m->args->config_path, m->expand ? m->environment : NULL, m->rules, m->n_rules, ret_text, ret_bytes, words,
+                               sizeof(words));
 }
 
-/* @environment: NULL unless variables are to be replaced: a copy of a snapshot is not expanded again */
-static int write_snapshot(const char *source, char *const *environment, const char *path, char *reterr, size_t reterr_size)
+/* @m: NULL: as it is: a copy of a snapshot is not expanded again */
+static int write_snapshot(const char *source, const struct kit_maker *m, const char *path, char *reterr, size_t reterr_size)
 {
         CLEANUP(free_ptr) char *text = NULL;
         size_t n;
-        int r = kit_read_config(source, environment, &text, &n, reterr, reterr_size);
+        int r = kit_read_config(source, m && m->expand ? m->environment : NULL, m ? m->rules : NULL, m ? m->n_rules : 0, &text, &n, reterr,
+                                reterr_size);
 
         if (r != 0)
                 return r;
@@ -327,7 +345,7 @@ static int make_snapshot(const struct kit_maker *m, uint64_t epoch, uint64_t cop
         int r = kit_snapshot_path(m, epoch, path, sizeof(path));
 
         if (r == 0 && copy_of == CONTENT_DISK)
-                return write_snapshot(m->args->config_path, m->expand ? m->environment : NULL, path, reterr, reterr_size);
+                return write_snapshot(m->args->config_path, m, path, reterr, reterr_size);
         if (r == 0)
                 r = kit_snapshot_path(m, copy_of, source, sizeof(source));
         return r < 0 ? r : copy_snapshot(source, path, reterr, reterr_size);

@@ -18,6 +18,7 @@
 #include <sys/types.h>
 
 #include "agent/proxy_args.h"
+#include "agent/rewrite.h"
 #include "hotrestart/hotrestart.h"
 
 struct kit_maker {
@@ -29,6 +30,10 @@ struct kit_maker {
         uint64_t command;               /* its number */
         char *const *environment;       /* what the proxy gets */
         uint64_t nofile_soft, nofile_hard;
+        uid_t uid;                      /* of the proxy */
+        gid_t gid;
+        const struct rewrite *rules;    /* paths that lead elsewhere in what is read from disk */
+        size_t n_rules;
 };
 
 struct kit {
@@ -101,12 +106,14 @@ int kit_read_snapshot(const struct kit_maker *m, uint64_t epoch, char **ret_text
 
 /**
  * kit_read_config() - the config as a snapshot would have it
- * @environment:  where the variables of --expand-env come from; NULL: bytes unchanged
+ * @environment:  where the variables of --expand-env come from; NULL: they stay
+ * @rules:        paths that lead elsewhere, @n_rules of them
  * @reterr:       for KIT_E_CONFIG: what is wrong, in which file and line
  *
  * Return: 0: the caller frees @ret_text; KIT_E_CONFIG; -ENOMEM.
  */
-int kit_read_config(const char *path, char *const *environment, char **ret_text, size_t *ret_bytes, char *reterr, size_t reterr_size);
+int kit_read_config(const char *path, char *const *environment, const struct rewrite *rules, size_t n_rules, char **ret_text, size_t *ret_bytes,
+                    char *reterr, size_t reterr_size);
 
 /** kit_read_content() - the same of the config on disk, without words: to compare it with a snapshot. Return: as above */
 int kit_read_content(const struct kit_maker *m, char **ret_text, size_t *ret_bytes);

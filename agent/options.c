@@ -66,9 +66,12 @@ static const struct option_key keys[] = {
         { "no-auto-upgrade", NULL, K_FLAG, AT(no_auto_upgrade), 0, 0, 0, NULL, false, "only report changed files; an upgrade has to be asked for" },
         { "debounce", "D", K_DURATION, AT(debounce_ms), 0, 3600000, 100, NULL, false, "how long files must be still before they are looked at" },
         { "splay", "D", K_DURATION, AT(splay_ms), 0, DAY_MS, 0, NULL, false, "random delay before an upgrade that nobody asked for" },
-        { "certs", "DIR[:cert=F,key=F,ca=F]", K_LIST, AT(certs), 0, 0, 0, NULL, true, "certificate directory; may be repeated" },
-        { "certs-mode", "restart|publish", K_CHOICE, AT(certs_mode), 0, 0, CERTS_RESTART, cert_modes, true, "how changed certificates are put to work" },
-        { "certs-verify", "strict|pair", K_CHOICE, AT(certs_verify), 0, 0, CERTS_STRICT, cert_verifies, true, "how they are checked" },
+        { "certs", "DIR[:cert=F,key=F,ca=F]", K_LIST, AT(certs), 0, 0, 0, NULL, false, "certificates that are checked before the proxy gets them; may be repeated" },
+        { "certs-mode", "restart|publish", K_CHOICE, AT(certs_mode), 0, 0, CERTS_RESTART, cert_modes, false, "how changed certificates are put to work" },
+        { "certs-verify", "strict|pair", K_CHOICE, AT(certs_verify), 0, 0, CERTS_STRICT, cert_verifies, false, "with the root file, or only key and certificate" },
+        { "certs-rsa-bits", "N", K_INT, AT(certs_rsa_bits), 0, 65536, 2048, NULL, false, "a shorter RSA key is refused" },
+        { "certs-ec-bits", "N", K_INT, AT(certs_ec_bits), 0, 65536, 256, NULL, false, "a shorter elliptic key is refused" },
+        { "certs-warn", "DAYS[,DAYS...]", K_STRING, AT(certs_warn), 0, 0, 0, NULL, false, "days before the end at which a warning is said (30,7,1)" },
         { "retry-tokens", "N", K_INT, AT(retry_tokens), 0, 1000000, 10, NULL, false, "relaunches before giving up" },
         { "retry-initial", "D", K_DURATION, AT(retry_initial_ms), 1, 3600000, 200, NULL, false, "first wait; each further one doubles" },
         { "retry-max", "D", K_DURATION, AT(retry_max_ms), 1, DAY_MS, -1, NULL, false, "longest wait" },
@@ -673,6 +676,8 @@ static int resolve(struct parse *p)
                 return complain(p, "baton run: --name: at most %d characters leave room for the names of sockets", OPTIONS_NAME_MAX);
         if (o->statuses.n > OPTIONS_STATUS_MAX)
                 return complain(p, "baton run: --status is given more than %d times", OPTIONS_STATUS_MAX);
+        if (r == 0 && !*options_str(o, o->certs_warn))
+                r = keep(p, "30,7,1", &o->certs_warn);
         if (r == 0 && !*admin)
                 r = keep(p, "bootstrap", &o->admin);
         else if (r == 0 && strcmp(admin, "bootstrap") != 0 && strcmp(admin, "off") != 0)

@@ -39,7 +39,7 @@ struct options_list {
 struct options {
         uint32_t version;
         uint32_t bytes; /* of this struct: another size is another layout */
-        options_string name, run_dir, config, admin, probe, state_dir, proxy_user;
+        options_string name, run_dir, config, admin, probe, state_dir, proxy_user, certs_warn;
         struct options_list statuses, watch, certs, listen;
         bool no_auto_upgrade, standby, expand_env, allow_listener_loss;
         int64_t debounce_ms, splay_ms, retry_initial_ms, retry_max_ms /* -1: none */, stable_ms, token_refill_ms;
@@ -48,6 +48,7 @@ struct options {
         int64_t retry_tokens, max_draining /* -1: none */;
         int64_t handover;      /* enum handover, resolved */
         bool handover_detected;
+        int64_t certs_rsa_bits, certs_ec_bits;
         int64_t on_exhausted, on_clean_exit, log_format, certs_mode, certs_verify;
         int64_t log_level;     /* LOG_DEBUG... */
         bool drain_time_given; /* else Envoy's --drain-time-s counts */

@@ -111,8 +111,11 @@ static void make_kit(struct agent *a, const struct effect *fx)
         struct digest digest = (uint64_t)fx->value == CONTENT_DISK ? watching_digest(a, &maker) : (struct digest){ { 0 } };
         bool copy;
         struct proc *p;
-        int r = kit_make(&maker, fx->epoch, (uint64_t)fx->value, udp, binary_fd >= 0 ? binary.text : "", &k, error, sizeof(error));
+        const char *lack = (uint64_t)fx->value == CONTENT_DISK ? cert_sets_lack(a) : NULL;
+        int r = lack ? KIT_E_CONFIG : kit_make(&maker, fx->epoch, (uint64_t)fx->value, udp, binary_fd >= 0 ? binary.text : "", &k, error, sizeof(error));
 
+        if (lack)
+                (void)snprintf(error, sizeof(error), "the certificates are refused: %.400s", lack);
         if (r == 0) {
                 r = hold_kit(a, fx->epoch, &k, binary_fd);
                 if (r < 0)
@@ -130,7 +133,9 @@ static void make_kit(struct agent *a, const struct effect *fx)
         }
         copy = (uint64_t)fx->value == CONTENT_DISK && find_original(a, &maker, fx->epoch, &original);
         agent_queue(a, (struct succession_input){ .event = ON_KIT_READY, .epoch = fx->epoch, .base_id = k.base_id, .value = udp,
-                                                  .is_copy = copy, .original = original, .digest = digest });
+                                                  .is_copy = copy, .original = original, .digest = digest,
+                                                  .certs = a->certs.n_rules ? cert_sets_lowest(a) : 0,
+                                                  .certs_to = a->certs.n_rules ? a->certs.last : 0 });
 }
 
 /*
@@ -223,6 +228,7 @@ static void forget(struct agent *a, const struct effect *fx)
                 kit_forget_process(a->run_dir, fx->epoch);
         else
                 kit_forget(a->run_dir, fx->epoch);
+        cert_sets_sweep(a);
 }
 
 /* What a socket of ours has thrown away counts on when we hold it no more. */

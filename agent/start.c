@@ -88,6 +88,7 @@ static void read_proxy_args(struct agent *a)
         const struct options *o = a->options;
         static const char *argv[OPTIONS_PROXY_ARGS_MAX + 1];
         struct proxy_args_error error = { "baton run: out of memory" };
+        struct certs_error certs_error = { "" };
 
         log_setup(o->log_format, o->log_level);
         for (size_t i = 0; i < o->n_proxy_args; i++)
@@ -96,6 +97,8 @@ static void read_proxy_args(struct agent *a)
                 refuse_options(a, error.text);
         if (a->args.plain)
                 plain_run(a);
+        if (cert_sets_init(a, &certs_error) != 0)
+                refuse_options(a, certs_error.text);
         if (o->handover == HANDOVER_NONE && o->handover_detected && a->keeper.listen_fds > 0)
                 refuse_options(a, "baton run: LISTEN_FDS: sockets for the proxy are not in this version; "
                                   "--handover=none runs it without them");
@@ -113,6 +116,8 @@ static void use_options(struct agent *a)
                 .drain_time_s = o->drain_time_ms / 1000,
                 .protocol = o->handover == HANDOVER_ENVOY,
                 .expand = o->expand_env,
+                .uid = geteuid(),
+                .gid = getegid(),
                 .nofile_soft = a->keeper.nofile_soft,
                 .nofile_hard = a->keeper.nofile_hard,
         };
@@ -258,6 +263,7 @@ void start_clean(struct agent *a)
                         (void)unlink(address + 5);
         }
         kit_sweep(a->run_dir, nobody, NULL);
+        cert_sets_remove(a);
 }
 
 /* ---- main ------------------------------------------------------------------------------------------- */
@@ -302,6 +308,8 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
         else if (instance_of_lock(inv->lock_fd, a->run_dir, sizeof(a->run_dir)) < 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "cannot find the run directory");
         use_options(a);
+        if (cert_sets_open(a) < 0)
+                (void)fail(a, STATUS_FAILED, "run-dir.refused", "cannot make the folder for certificates in the run directory");
         first = inv->state_fd < 0; /* an agent that died before this has left nothing to resume */
         if (first)
                 inv->state_fd = open_file(a, "state", O_TRUNC);
@@ -317,6 +325,7 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
         agent_watch(a);
         if (first) {
                 say_hello(a);
+                cert_sets_look(a);
                 succession_init(&a->s, &a->limits);
                 agent_feed(a, &(struct succession_input){ .event = ON_BEGIN });
                 if (a->keeper.stop_count)

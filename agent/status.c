@@ -356,6 +356,8 @@ void status_write(void *userdata, bool own, struct json_writer *w)
                 json_string_value(w, "config");
         if (binary_is_stale(a))
                 json_string_value(w, "binary");
+        if (cert_sets_stale(a))
+                json_string_value(w, "certs");
         json_end_array(w);
         json_key(w, "run_dir"), json_string_value(w, a->run_dir);
         json_key(w, "handover"), json_string_value(w, options_handover(a->options));
@@ -364,6 +366,7 @@ void status_write(void *userdata, bool own, struct json_writer *w)
         write_people(a, w);
         write_epochs(a, w);
         write_listeners(a, w);
+        cert_sets_status(a, w);
         write_last(a, w);
         json_end_object(w);
 }
@@ -445,6 +448,8 @@ void status_metrics(void *userdata, struct metrics_writer *w)
         metrics_family(w, "baton_stale", "gauge", "1 while what is on disk is not what serves.");
         metrics_value(w, "baton_stale", "what", "config", config_is_stale(a));
         metrics_value(w, "baton_stale", "what", "binary", binary_is_stale(a));
+        metrics_value(w, "baton_stale", "what", "certs", cert_sets_stale(a));
+        cert_sets_metrics(a, w);
         metrics_family(w, "baton_agent_restarts_total", "counter", "Times the agent was replaced.");
         metrics_value(w, "baton_agent_restarts_total", NULL, NULL, a->keeper.agent_starts > 0 ? a->keeper.agent_starts - 1 : 0);
         metrics_family(w, "baton_held_sockets", "gauge", "Listen sockets that survive the proxy.");

@@ -143,6 +143,7 @@ struct succession_input {
         bool is_copy;
         uint64_t original;
         int64_t observe_ms;
+        uint64_t certs, certs_to;   /* ON_KIT_READY: of what was read from disk */
         struct digest digest;       /* ON_SEEN; ON_KIT_READY, ON_KIT_FAILED: of what it was read from, if that was the disk */
         const char *text;           /* ON_UPGRADE, ON_KIT_FAILED, ON_PREFLIGHT, ON_EXIT, ON_LAUNCH_FAILED: what went wrong, or NULL */
 };

@@ -79,6 +79,8 @@ struct epoch *step_new_kit(struct step *t, uint64_t copy_of, uint64_t command)
         epoch_init(e, s->next_number++, source ? copy_of : CONTENT_DISK, 0);
         e->origin = source ? source->origin : e->number;
         e->command = source ? source->command : command;
+        e->certs = source ? source->certs : 0;
+        e->certs_to = source ? source->certs_to : 0;
         e->digest = source ? source->digest : (struct digest){ { 0 } };
         step_act(t, DO_MAKE_KIT, e->number, (int64_t)e->copy_of);
         return e;
@@ -176,6 +178,10 @@ void step_kit_ready(struct step *t, struct epoch *e)
         e->udp = t->in->value != 0;
         if (digest_known(&t->in->digest))
                 e->digest = t->in->digest;
+        if (e->copy_of == CONTENT_DISK) {
+                e->certs = t->in->certs;
+                e->certs_to = t->in->certs_to;
+        }
         step_auto_taken(t);
         original = t->in->is_copy ? succession_find(s, t->in->original) : NULL;
         if (original) /* the same was read from disk once more */

@@ -20,7 +20,7 @@
 #include "agent/keeper/program.h"
 #include "agent/log.h"
 
-enum { AGAIN_S = 1, LONGEST = 10 /* debounces, if things never stay still */ };
+enum { AGAIN_S = 1, HOUR_S = 3600, LONGEST = 10 /* debounces, if things never stay still */ };
 
 extern char **environ;
 
@@ -36,12 +36,18 @@ static size_t paths_of(const struct agent *a, const char *config, const char *re
         return n;
 }
 
-struct digest watching_digest(const struct agent *a, const struct kit_maker *m)
+static struct digest digest_with(const struct agent *a, const char *config)
 {
         const char *paths[OPTIONS_LIST_MAX + 1];
-        size_t n = paths_of(a, m->args->config_path, paths);
+        struct digest certs[CERT_SETS_MAX];
+        size_t n = paths_of(a, config, paths), n_certs = cert_sets_digests(a, certs);
 
-        return n > 0 ? content_digest(paths, n) : (struct digest){ { 0 } };
+        return n + n_certs > 0 ? content_digest(paths, n, certs, n_certs) : (struct digest){ { 0 } };
+}
+
+struct digest watching_digest(const struct agent *a, const struct kit_maker *m)
+{
+        return digest_with(a, m->protocol && m->args->config_path ? m->args->config_path : "");
 }
 
 /* ---- what it says ----------------------------------------------------------------------------------- */
@@ -59,13 +65,13 @@ static void on_settled(struct ev_loop *loop, ev_timer *t, int revents)
 {
         struct watching *w = t->data;
         struct agent *a = w->agent;
-        const char *paths[OPTIONS_LIST_MAX + 1];
         struct succession_input in = { .event = ON_SEEN, .value = splay_ms(a) };
 
         (void)revents;
         ev_timer_stop(loop, t);
         w->since = 0;
-        in.digest = content_digest(paths, paths_of(a, w->config, paths));
+        cert_sets_look(a);
+        in.digest = digest_with(a, w->config);
         if (digest_known(&in.digest))
                 agent_feed(a, &in);
 }
@@ -199,10 +205,12 @@ done:
 static void start(struct watching *w)
 {
         struct agent *a = w->agent;
-        const char *paths[OPTIONS_LIST_MAX + 1];
+        const char *paths[OPTIONS_LIST_MAX + 1 + CERT_SETS_MAX];
         size_t n = paths_of(a, w->config, paths);
         int r;
 
+        for (size_t i = 0; i < a->certs.n; i++)
+                paths[n++] = a->certs.slots[i].option.dir;
         end_it(w);
         if (n == 0)
                 return;
@@ -243,6 +251,14 @@ void watching_update(struct agent *a)
         start(w);
 }
 
+/* Certificates become valid, and expire, without a change. */
+static void on_hour(struct ev_loop *loop, ev_timer *t, int revents)
+{
+        (void)loop;
+        (void)revents;
+        look_soon(t->data);
+}
+
 void watching_start(struct agent *a)
 {
         struct watching *w = &a->watching;
@@ -254,6 +270,10 @@ void watching_start(struct agent *a)
         ev_init(&w->settle, on_settled);
         w->said.data = w->ended.data = w->again.data = w->settle.data = w;
         watching_update(a);
-        if (w->pid == 0 && a->options->watch.n > 0) /* a proxy without a config of its own */
+        ev_timer_init(&w->hourly, on_hour, HOUR_S, HOUR_S);
+        w->hourly.data = w;
+        if (a->certs.n > 0)
+                ev_timer_start(a->loop, &w->hourly);
+        if (w->pid == 0 && a->options->watch.n + a->certs.n > 0) /* a proxy without a config of its own */
                 start(w);
 }

@@ -23,6 +23,7 @@ struct watching {
         ev_io said, ended;
         ev_timer again;          /* it could not be started, or has died */
         ev_timer settle;         /* nothing has moved for the debounce */
+        ev_timer hourly;
         double since;            /* the first of the changes that are waited for; 0: none */
         size_t n;                /* of a line that is not complete */
         char line[PATH_MAX + 512];

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 enum {
         CERTS_NAME_BYTES = 256,
@@ -107,6 +108,29 @@ enum certs_verdict {
  */
 enum certs_verdict certs_judge(const struct certs_set *s, const struct certs_policy *p, int64_t now_s, struct certs_facts *ret_facts,
                                struct certs_error *reterr);
+
+/* ---- putting it in place ------------------------------------------------------------------------------ */
+
+/**
+ * certs_put() - write a set into a new directory
+ * @path:      does not exist, or holds what a call that was cut off has left
+ * @uid, @gid: whose the files will be, with mode 0600; the directory is the caller's, with mode 0711
+ *
+ * Return: 0; -errno, and nothing is left.
+ */
+int certs_put(const char *path, const struct certs_set *s, uid_t uid, gid_t gid);
+
+/** certs_remove() - of what certs_put() has made; never fails, and removes nothing that it did not name */
+void certs_remove(const char *path, const struct certs_names *names);
+
+/**
+ * certs_point() - publish: the names of @dir lead to the files of one of its sub-directories, by one rename of `..data`
+ * @version:  as the link shall read
+ *
+ * As Kubernetes does it, so that an Envoy whose file SDS watches @dir (watched_directory) reads the whole set anew, and never half
+ * of it. Return: 0; -errno, and all is as it was.
+ */
+int certs_point(const char *dir, const char *version, const struct certs_names *names);
 
 /* ---- PURE: when to warn of the end -------------------------------------------------------------------- */
 

@@ -416,7 +416,7 @@ static bool check_config(struct check *c, bool runs)
         int r = 0;
 
         if (c->args.config_path)
-                r = kit_read_config(c->args.config_path, c->options->expand_env ? environ : NULL, &text, &n, words, sizeof(words));
+                r = kit_read_config(c->args.config_path, c->options->expand_env ? environ : NULL, NULL, 0, &text, &n, words, sizeof(words));
         if (r != 0) {
                 problem(c, r == KIT_E_CONFIG, "config", "%s", words);
                 return false;
