@@ -158,7 +158,7 @@ static int publish(const struct agent *a, const struct cert_slot *slot)
 {
         char folder[1024], version[32];
 
-        (void)snprintf(folder, sizeof(folder), "%s/certs/%s", a->run_dir, last_part(slot->option.dir));
+        (void)snprintf(folder, sizeof(folder), "%s/certs/%.255s", a->run_dir, last_part(slot->option.dir));
         (void)snprintf(version, sizeof(version), "../%" PRIu64, slot->n);
         if (mkdir(folder, 0711) < 0 && errno != EEXIST)
                 return -errno;

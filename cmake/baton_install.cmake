@@ -33,4 +33,4 @@ install(CODE "
                 \"${CMAKE_CURRENT_BINARY_DIR}/baton@.service\" @ONLY)")
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/baton@.service DESTINATION lib/systemd/system)
 install(FILES docs/operations.md docs/protocol.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(FILES packaging/systemd/baton.json DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
+install(FILES packaging/envoy-sds.yaml packaging/systemd/baton.json DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)

@@ -3,7 +3,7 @@
 _baton()
 {
         local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb=${COMP_WORDS[1]} i
-        local run='--name --run-dir --config --status --admin --watch --no-auto-upgrade --debounce --splay --certs --certs-mode --certs-verify
+        local run='--name --run-dir --config --status --admin --watch --no-auto-upgrade --debounce --splay --certs --certs-mode --certs-verify --certs-rsa-bits --certs-ec-bits --certs-warn
                 --retry-tokens --retry-initial --retry-max --stable --token-refill --on-exhausted --on-clean-exit --ready-timeout --drain-time
                 --stop-delay --stop-timeout --hold-time --standby --max-draining --hang-timeout --observe --handover --listen --probe --state-dir
                 --proxy-user --expand-env --allow-listener-loss --stats-interval --log-format --log-level --print-options --help'
