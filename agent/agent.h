@@ -115,6 +115,8 @@ struct agent {
         ev_timer heartbeat;
         struct watching watching;
         struct cert_sets certs;
+        char kept[PATH_MAX];         /* the config that --state-dir keeps; "": it keeps none */
+        bool keep_failed;            /* and that was said */
         ev_stat content;
         ev_timer content_settle;
         char *content_baseline;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/keep.h"
 #include "agent/log.h"
 #include "agent/metrics/metrics.h"
 
@@ -213,6 +214,8 @@ static int take(struct agent *a, size_t i, const struct certs_set *set, const st
         *slot = next;
         a->certs.last = next.n;
         renew_rules(a);
+        if (publishes(a))
+                keep_certs(a);
         log_event(LOG_NOTICE, "certs.taken", F_STR("directory", slot->option.dir), F_STR("subject", facts->subject), F_STR("serial", facts->serial),
                   F_STR("not_after", day_text(facts->not_after_s, day, sizeof(day))), F_UINT("copy", slot->n),
                   F_STR("then", publishes(a) ? "published" : "a config that names the directory is put to work with it"));
@@ -240,12 +243,18 @@ static bool better_than_nothing(const struct cert_slot *slot, int64_t now_s, con
         return true;
 }
 
+static struct certs_policy policy_of(const struct agent *a)
+{
+        const struct options *o = a->options;
+
+        return (struct certs_policy){ .chain = o->certs_verify == CERTS_STRICT, .rsa_bits = (int)o->certs_rsa_bits,
+                                      .ec_bits = (int)o->certs_ec_bits };
+}
+
 static void look_at(struct agent *a, size_t i, int64_t now_s)
 {
         __attribute__((cleanup(certs_set_done))) struct certs_set set = CERTS_SET_NULL;
-        const struct options *o = a->options;
-        const struct certs_policy policy = { .chain = o->certs_verify == CERTS_STRICT, .rsa_bits = (int)o->certs_rsa_bits,
-                                             .ec_bits = (int)o->certs_ec_bits };
+        const struct certs_policy policy = policy_of(a);
         struct cert_slot *slot = &a->certs.slots[i];
         struct certs_names names = slot->option.names;
         struct certs_error e = { "" };
@@ -302,6 +311,26 @@ void cert_sets_look(struct agent *a)
                 warn_of_end(a, &a->certs.slots[i], now_s);
         }
         cert_sets_sweep(a);
+}
+
+bool cert_sets_take(struct agent *a, size_t i, const char *dir, const struct certs_names *names)
+{
+        __attribute__((cleanup(certs_set_done))) struct certs_set set = CERTS_SET_NULL;
+        struct cert_slot *slot = &a->certs.slots[i];
+        struct certs_policy policy = policy_of(a);
+        struct certs_facts facts;
+        struct certs_error e;
+        char why[sizeof(slot->refused)];
+        int r;
+
+        if (certs_read(dir, names, &set, &e) != 0 || certs_judge(&set, &policy, (int64_t)time(NULL), &facts, &e) != CERTS_GOOD)
+                return false;
+        memcpy(why, slot->refused, sizeof(why));
+        r = take(a, i, &set, &facts);
+        if (r < 0)
+                not_taken(a, slot, r);
+        memcpy(slot->refused, why, sizeof(why)); /* what lies in its directory is refused all the same */
+        return r == 0;
 }
 
 const char *cert_sets_lack(const struct agent *a)

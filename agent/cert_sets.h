@@ -56,6 +56,9 @@ int cert_sets_open(struct agent *a);
 /** cert_sets_look() - at all directories, now; blocks for reading them */
 void cert_sets_look(struct agent *a);
 
+/** cert_sets_take() - another directory's set counts, if it is good now. Return: does it? */
+bool cert_sets_take(struct agent *a, size_t i, const char *dir, const struct certs_names *names);
+
 /** cert_sets_lack() - is there a set for each? Return: NULL, or why not: valid until the next look */
 const char *cert_sets_lack(const struct agent *a);
 

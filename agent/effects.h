@@ -9,7 +9,8 @@
 #include <stdint.h>
 
 enum effect_kind {
-        DO_MAKE_KIT,         /* epoch; value: the epoch whose snapshot it copies, or CONTENT_DISK */
+        DO_MAKE_KIT,         /* epoch; value: the epoch whose snapshot it copies, CONTENT_DISK or CONTENT_KEPT */
+        DO_KEEP,             /* epoch: it serves; its content is what comes back after a reboot */
         DO_LAUNCH,           /* epoch */
         DO_SIGNAL,           /* epoch; value: signal number */
         DO_FORGET,           /* epoch; value: enum forget_what; acknowledge the exit */
@@ -68,6 +69,7 @@ enum report_kind {
         REPORT_CREATE_FAILURES, /* arg: listeners that the proxy could not create at its first start */
         REPORT_NOT_ACCEPTING,  /* arg: enum look_lack */
         REPORT_CONTENT_CHANGED,
+        REPORT_KEPT,           /* what is on disk is refused at the first start: what served before a reboot is used */
         REPORT_UNREADY,        /* drain asked for by the user */
         REPORT_READY_AGAIN,
         REPORT_REMOVED,        /* key: the proxy does not listen there any more */
@@ -93,6 +95,7 @@ enum { CHANGED_HELD_BACK = -1, CHANGED_PAUSED = -2, CHANGED_RELAUNCH = -3 };
 #define STEER_AGAIN 1
 
 #define CONTENT_DISK UINT64_MAX
+#define CONTENT_KEPT (UINT64_MAX - 1) /* what served last before a reboot: --state-dir */
 
 struct effect {
         enum effect_kind kind;

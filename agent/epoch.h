@@ -53,7 +53,7 @@ struct epoch_limits {
 struct epoch {
         uint64_t number;
         uint64_t base_id;
-        uint64_t copy_of;        /* CONTENT_DISK, or the epoch whose snapshot it copies */
+        uint64_t copy_of;        /* CONTENT_DISK, CONTENT_KEPT, or the epoch whose snapshot it copies */
         uint64_t origin;         /* the first epoch that had this content: names it. Snapshot, command line and binary are the content */
         struct digest digest;    /* of what it was read from when it came from disk */
         uint64_t certs, certs_to; /* the lowest and highest copy of certificates that its config leads to; 0: to none */

@@ -311,12 +311,13 @@ int kit_read_content(const struct kit_maker *m, char **ret_text, size_t *ret_byt
                                sizeof(words));
 }
 
-/* @m: NULL: as it is: a copy of a snapshot is not expanded again */
-static int write_snapshot(const char *source, const struct kit_maker *m, const char *path, char *reterr, size_t reterr_size)
+/* @environment: NULL unless variables are to be replaced; @m: NULL: a copy of a snapshot, in which all leads where it should */
+static int write_snapshot(const char *source, char *const *environment, const struct kit_maker *m, const char *path, char *reterr,
+                          size_t reterr_size)
 {
         CLEANUP(free_ptr) char *text = NULL;
         size_t n;
-        int r = kit_read_config(source, m && m->expand ? m->environment : NULL, m ? m->rules : NULL, m ? m->n_rules : 0, &text, &n, reterr,
+        int r = kit_read_config(source, environment, m ? m->rules : NULL, m ? m->n_rules : 0, &text, &n, reterr,
                                 reterr_size);
 
         if (r != 0)
@@ -334,7 +335,7 @@ static int copy_snapshot(const char *source, const char *path, char *reterr, siz
         if (link(source, path) == 0)
                 return 0;
         if (errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK)
-                return write_snapshot(source, NULL, path, reterr, reterr_size);
+                return write_snapshot(source, NULL, NULL, path, reterr, reterr_size);
         (void)snprintf(reterr, reterr_size, "cannot link snapshot %s to %s: %s", source, path, strerror(errno));
         return -errno;
 }
@@ -345,7 +346,9 @@ static int make_snapshot(const struct kit_maker *m, uint64_t epoch, uint64_t cop
         int r = kit_snapshot_path(m, epoch, path, sizeof(path));
 
         if (r == 0 && copy_of == CONTENT_DISK)
-                return write_snapshot(m->args->config_path, m, path, reterr, reterr_size);
+                return write_snapshot(m->args->config_path, m->expand ? m->environment : NULL, m, path, reterr, reterr_size);
+        if (r == 0 && copy_of == CONTENT_KEPT)
+                return write_snapshot(m->kept, NULL, m, path, reterr, reterr_size);
         if (r == 0)
                 r = kit_snapshot_path(m, copy_of, source, sizeof(source));
         return r < 0 ? r : copy_snapshot(source, path, reterr, reterr_size);

@@ -32,6 +32,7 @@ struct kit_maker {
         uint64_t nofile_soft, nofile_hard;
         uid_t uid;                      /* of the proxy */
         gid_t gid;
+        const char *kept;               /* of --state-dir */
         const struct rewrite *rules;    /* paths that lead elsewhere in what is read from disk */
         size_t n_rules;
 };
@@ -46,7 +47,7 @@ struct kit {
 
 /**
  * kit_make() - make everything for one launch; whatever was left of an earlier try for this epoch goes first
- * @copy_of:  the epoch whose snapshot is copied, or CONTENT_DISK
+ * @copy_of:  the epoch whose snapshot is copied, CONTENT_DISK, or CONTENT_KEPT: the file `kept` of the maker
  * @udp:      a held key is udp://: the proxy must not wait with reading (--parent-shutdown-time-s 0)
  * @binary:   name under which the keeper will hold the executable, or "": whatever lies at the path then
  * @ret:      the caller owns the descriptors

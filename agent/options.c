@@ -91,7 +91,7 @@ static const struct option_key keys[] = {
         { "handover", "envoy|listen-fds|none", K_CHOICE, AT(handover), 0, 0, HANDOVER_DETECT, handovers, false, "how the proxy gets its sockets (detected)" },
         { "listen", "ADDR", K_LIST, AT(listen), 0, 0, 0, NULL, true, "socket that baton opens; may be repeated" },
         { "probe", "tcp|URL", K_STRING, AT(probe), 0, 0, 0, NULL, true, "how readiness of another server is found out" },
-        { "state-dir", "DIR", K_STRING, AT(state_dir), 0, 0, 0, NULL, true, "what served last, kept over a reboot" },
+        { "state-dir", "DIR", K_STRING, AT(state_dir), 0, 0, 0, NULL, false, "what served last, kept over a reboot" },
         { "proxy-user", "USER", K_STRING, AT(proxy_user), 0, 0, 0, NULL, true, "who the proxy runs as" },
         { "expand-env", NULL, K_FLAG, AT(expand_env), 0, 0, 0, NULL, false, "replace ${VAR} and ${VAR:-default} in the proxy's config" },
         { "allow-listener-loss", NULL, K_FLAG, AT(allow_listener_loss), 0, 0, 0, NULL, false, "do not wait for listeners of the control plane" },

@@ -16,6 +16,7 @@
 #include "agent/agent.h"
 #include "agent/cleanup.h"
 #include "agent/clock.h"
+#include "agent/keep.h"
 #include "agent/log.h"
 #include "agent/preflight.h"
 #include "agent/reports.h"
@@ -111,7 +112,7 @@ static void make_kit(struct agent *a, const struct effect *fx)
         struct digest digest = (uint64_t)fx->value == CONTENT_DISK ? watching_digest(a, &maker) : (struct digest){ { 0 } };
         bool copy;
         struct proc *p;
-        const char *lack = (uint64_t)fx->value == CONTENT_DISK ? cert_sets_lack(a) : NULL;
+        const char *lack = (uint64_t)fx->value == CONTENT_DISK || (uint64_t)fx->value == CONTENT_KEPT ? cert_sets_lack(a) : NULL;
         int r = lack ? KIT_E_CONFIG : kit_make(&maker, fx->epoch, (uint64_t)fx->value, udp, binary_fd >= 0 ? binary.text : "", &k, error, sizeof(error));
 
         if (lack)
@@ -371,6 +372,7 @@ static void perform_on_proc(struct proc *p, const struct effect *fx)
         case DO_UNSTEER:
         case DO_COUNT_LEAVING:
         case DO_PREFLIGHT:
+        case DO_KEEP:
         case DO_VALIDATE:
         case DO_WATCH_CONTENT:
         case DO_REPORT:
@@ -427,6 +429,9 @@ void perform(struct agent *a, const struct effect *fx)
                 return;
         case DO_PREFLIGHT:
                 preflight_start(a, fx->epoch);
+                return;
+        case DO_KEEP:
+                keep_content(a, fx->epoch);
                 return;
         case DO_VALIDATE:
                 validate_start(a, fx->epoch);

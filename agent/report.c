@@ -22,6 +22,7 @@ static const char *const report_names[] = {
         [REPORT_CREATE_FAILURES] = "epoch.create-failures",
         [REPORT_NOT_ACCEPTING] = "epoch.not-accepting",
         [REPORT_CONTENT_CHANGED] = "content.changed",
+        [REPORT_KEPT] = "content.kept",
         [REPORT_UNREADY] = "drain.asked",
         [REPORT_READY_AGAIN] = "drain.undone",
         [REPORT_REMOVED] = "socket.removed",

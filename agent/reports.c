@@ -257,6 +257,10 @@ void report(struct agent *a, const struct effect *fx)
         case REPORT_UPGRADE_ROLLED_BACK:
                 upgrade_refused(a, fx, name);
                 return;
+        case REPORT_KEPT:
+                log_event(LOG_WARNING, name, F_STR("kept", a->kept), F_STR("reason", *a->rejected ? a->rejected : a->last_reason),
+                          F_STR("then", "the config that served before is used; mend the one on disk"));
+                return;
         case REPORT_CONTENT_CHANGED:
                 log_event(LOG_NOTICE, name, F_UINT("epoch", fx->epoch),
                           F_STR("then", fx->arg == CHANGED_HELD_BACK ? "nothing: --no-auto-upgrade; `baton upgrade` puts it to work"

@@ -21,6 +21,7 @@
 #include "agent/image.h"
 #include "agent/instance.h"
 #include "agent/keeper/trial.h"
+#include "agent/keep.h"
 #include "agent/log.h"
 #include "agent/plain.h"
 #include "agent/preflight.h"
@@ -308,6 +309,7 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
         else if (instance_of_lock(inv->lock_fd, a->run_dir, sizeof(a->run_dir)) < 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "cannot find the run directory");
         use_options(a);
+        keep_open(a);
         if (cert_sets_open(a) < 0)
                 (void)fail(a, STATUS_FAILED, "run-dir.refused", "cannot make the folder for certificates in the run directory");
         first = inv->state_fd < 0; /* an agent that died before this has left nothing to resume */
@@ -326,6 +328,7 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
         if (first) {
                 say_hello(a);
                 cert_sets_look(a);
+                keep_bring_back(a);
                 succession_init(&a->s, &a->limits);
                 agent_feed(a, &(struct succession_input){ .event = ON_BEGIN });
                 if (a->keeper.stop_count)

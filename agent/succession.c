@@ -283,6 +283,8 @@ static void on_validated(struct step *t)
                 return; /* it ended for another reason: the wait goes on */
         }
         effects_report(t->out, t->in->epoch, REPORT_REJECTED, 0);
+        if (step_use_kept(t))
+                return;
         if (t->l->wait_exhausted)
                 wait_for_content(t);
         else

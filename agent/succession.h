@@ -29,6 +29,8 @@ struct succession_limits {
         bool restart_clean;    /* --on-clean-exit=restart */
         bool allow_loss;       /* --allow-listener-loss */
         bool no_auto;          /* --no-auto-upgrade */
+        bool keeps;            /* --state-dir */
+        bool kept;             /* and there is something in it */
 };
 
 enum last_kind { LAST_NONE, LAST_START, LAST_CRASH, LAST_UPGRADE, LAST_ROLLBACK };
@@ -84,6 +86,8 @@ struct succession {
         struct last_change last;
         uint32_t reload_failed;     /* the last upgrade was refused or taken back */
         uint32_t paused;            /* upgrades that nobody asks for wait */
+        uint32_t kept_used;         /* what served before a reboot is or was tried */
+        uint32_t reserved;
         struct digest disk;         /* of what was seen on disk last */
         struct digest taken;        /* of what was read from disk last to be put to work; that it was refused changes nothing */
         struct mono auto_at;        /* an upgrade that nobody asked for begins, or never */

@@ -76,7 +76,7 @@ struct epoch *step_new_kit(struct step *t, uint64_t copy_of, uint64_t command)
 
         if (!e)
                 return NULL;
-        epoch_init(e, s->next_number++, source ? copy_of : CONTENT_DISK, 0);
+        epoch_init(e, s->next_number++, source || copy_of == CONTENT_KEPT ? copy_of : CONTENT_DISK, 0);
         e->origin = source ? source->origin : e->number;
         e->command = source ? source->command : command;
         e->certs = source ? source->certs : 0;
@@ -132,6 +132,8 @@ static uint64_t retry_from(struct succession *s)
 
         if (s->served != NO_EPOCH)
                 return s->served;
+        if (s->kept_used)
+                return CONTENT_KEPT;
         return w && !s->kit_from_disk ? w->number : CONTENT_DISK;
 }
 
@@ -178,7 +180,7 @@ void step_kit_ready(struct step *t, struct epoch *e)
         e->udp = t->in->value != 0;
         if (digest_known(&t->in->digest))
                 e->digest = t->in->digest;
-        if (e->copy_of == CONTENT_DISK) {
+        if (e->copy_of == CONTENT_DISK || e->copy_of == CONTENT_KEPT) {
                 e->certs = t->in->certs;
                 e->certs_to = t->in->certs_to;
         }
@@ -194,6 +196,20 @@ void step_kit_ready(struct step *t, struct epoch *e)
         step_forget_the_gone(t);
         if (s->launch_when_ready)
                 step_launch(t);
+}
+
+/* At the first start of an instance alone: later there is what served. */
+bool step_use_kept(struct step *t)
+{
+        struct succession *s = t->s;
+
+        if (!t->l->kept || s->kept_used || s->served != NO_EPOCH)
+                return false;
+        s->kept_used = true;
+        effects_report(t->out, s->wanted, REPORT_KEPT, 0);
+        step_renew_kit(t, CONTENT_KEPT);
+        step_launch(t);
+        return true;
 }
 
 void step_kit_failed(struct step *t, struct epoch *e)
@@ -212,6 +228,8 @@ void step_kit_failed(struct step *t, struct epoch *e)
                 s->kit = NO_EPOCH;
         step_forget_the_gone(t);
         if (s->stops || s->end != END_NOT)
+                return;
+        if (from_disk && step_use_kept(t))
                 return;
         if (from_disk && s->served == NO_EPOCH && s->wanted == NO_EPOCH && !t->l->wait_exhausted) {
                 step_end(t, t->in->value < 0 ? STATUS_FAILED : STATUS_INVALID); /* the shell has said which file */

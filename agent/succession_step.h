@@ -46,6 +46,7 @@ void step_renew_kit(struct step *t, uint64_t copy_of);
 void step_launch(struct step *t);                    /* now, or when the kit is ready */
 void step_kit_ready(struct step *t, struct epoch *e);
 void step_kit_failed(struct step *t, struct epoch *e);
+bool step_use_kept(struct step *t);                  /* Return: false: there is nothing, or it was tried */
 
 /* succession_up.c */
 void step_serves(struct step *t, struct epoch *e);   /* what holds for every generation that has begun to serve */

@@ -23,6 +23,8 @@ void step_serves(struct step *t, struct epoch *e)
                 step_act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
         if (!epoch_same_content(kit, e))
                 step_renew_kit(t, e->number);
+        if (t->l->keeps)
+                step_act(t, DO_KEEP, e->number, 0);
 }
 
 void step_accepted(struct step *t, struct epoch *e)

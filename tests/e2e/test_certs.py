@@ -7,8 +7,9 @@ import time
 import pytest
 
 from support.crash import AT_ONCE
-from support.instance import wait_until
-from support.pki import Ca, Pair, TlsListener, TlsLoad, Volume, handshake
+from support.envoys import envoy
+from support.instance import QUIET, wait_until
+from support.pki import Ca, Pair, TlsListener, TlsLoad, Volume, answer_of, handshake
 
 AUTO = {"BATON_NO_AUTO_UPGRADE": "0"}
 
@@ -21,6 +22,10 @@ def ca():
 @pytest.fixture(scope="module")
 def other_ca():
     return Ca("other")
+
+
+def body_of(scene):
+    return answer_of(scene.listener, scene.context)[1]
 
 
 class Scene:
@@ -177,3 +182,39 @@ def test_the_verb_shows_and_judges_a_directory(baton, ca, other_ca):
     done = baton.cli("certs", volume.path, check=1)
     assert "does not lead" in done.stderr
     assert baton.cli("certs", check=2).stderr and baton.cli("certs", f"{volume.path}:cert=a", check=2).stderr
+
+
+def test_what_served_last_comes_back_after_a_reboot_if_what_is_on_disk_is_bad(baton, new_baton, ca):
+    state = baton.dir / "state"
+    scene = Scene(baton, ca, "restart", options=["--state-dir", state])
+    pair = ca.leaf()
+    scene.volume.write(pair, ca.root)
+    scene.wait_serves(pair)
+    scene.listener.body = "kept"
+    baton.config.write(baton.config_path)
+    wait_until(lambda: len(baton.events("upgrade.committed")) == 2, "the new config")
+    baton.stop()
+
+    scene.volume.write(Pair(pair.cert, ca.leaf().key, 0), ca.root)
+    baton.config_path.write_text("broken: [")
+    after = new_baton()
+    after.start(*scene.options, "--", envoy(), "-c", baton.config_path, *QUIET, env=AUTO)
+    after.wait_event("epoch.accepted")
+    assert scene.serial() == pair.serial and body_of(scene) == b"kept"
+    assert "does not fit" in after.events("certs.kept")[0]["reason"] and after.events("content.kept")
+    assert sorted(after.status()["stale"]) == ["certs", "config"]
+
+    better = ca.leaf()
+    scene.volume.write(better, ca.root)
+    after.wait_event("certs.taken", copy=2)
+    moment = after.moment()
+    scene.listener.body = "mended"
+    baton.config.write(baton.config_path)
+    after.wait_event("upgrade.committed", moment)
+    wait_until(lambda: (scene.serial(), body_of(scene)) == (better.serial, b"mended"), "all of it is mended")
+
+
+def test_without_a_kept_config_a_broken_one_ends_the_start_as_ever(baton, ca):
+    baton.config_path.write_text("broken: [")
+    baton.start("--state-dir", baton.dir / "state", "--", envoy(), "-c", baton.config_path, *QUIET)
+    assert baton.wait_exit() == 2

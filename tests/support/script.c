@@ -84,7 +84,7 @@ static void say_effect(struct script *w, const struct effect *fx)
         static const char *const plain[] = {
                 [DO_LAUNCH] = "launch", [DO_FORGET] = "forget", [DO_LOOK] = "look", [DO_WATCH_LISTENERS] = "watch-listeners",
                 [DO_FAIL_HEALTHCHECK] = "fail-health", [DO_PASS_HEALTHCHECK] = "pass-health",
-                [DO_DRAIN_LISTENERS] = "drain-listeners", [DO_SAMPLE] = "sample", [DO_VALIDATE] = "validate", [DO_PREFLIGHT] = "preflight",
+                [DO_DRAIN_LISTENERS] = "drain-listeners", [DO_SAMPLE] = "sample", [DO_VALIDATE] = "validate", [DO_KEEP] = "keep", [DO_PREFLIGHT] = "preflight",
         };
         static const char *const keyed[] = { [DO_REVIVE] = "revive", [DO_HOLD] = "hold", [DO_CLOSE] = "close",
                                              [DO_HUSH] = "hush", [DO_SILENCE] = "silence", [DO_UNSTEER] = "unsteer" };
@@ -131,6 +131,7 @@ static void say_effect(struct script *w, const struct effect *fx)
         case DO_SAMPLE:
         case DO_PREFLIGHT:
         case DO_VALIDATE:
+        case DO_KEEP:
                 say(w, " %s:%" PRIu64, plain[fx->kind], fx->epoch);
                 return;
         case DO_REVIVE:

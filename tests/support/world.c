@@ -230,7 +230,7 @@ static void make_kit(struct world *w, const struct effect *fx)
                 broken(w, "kit %" PRIu64 " has been there before", fx->epoch);
         w->last_kit = fx->epoch > w->last_kit ? fx->epoch : w->last_kit;
         p->kit_held = true;
-        p->content = (uint64_t)fx->value == CONTENT_DISK ? w->disk : w->p[fx->value].content;
+        p->content = (uint64_t)fx->value == CONTENT_DISK || (uint64_t)fx->value == CONTENT_KEPT ? w->disk : w->p[fx->value].content;
         if (fx->epoch == w->s.upgrade.candidate && fate(w, p->content, 33, 8) == 0) {
                 back(w, (struct succession_input){ .event = ON_KIT_FAILED, .epoch = fx->epoch, .value = 1, .text = "it cannot be read" });
                 return;
@@ -402,6 +402,8 @@ static void perform(struct world *w, const struct effect *fx)
         case DO_DRAIN_LISTENERS:
                 p->draining = true;
                 regroup(w);
+                return;
+        case DO_KEEP: /* never: no limit asks for it */
                 return;
         case DO_VALIDATE:
                 w->validate_wanted = fx->epoch;

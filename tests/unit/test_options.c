@@ -261,7 +261,7 @@ Test(options, each_option_says_that_its_value_is_missing)
 }
 
 static const char *const sections[] = { /* all of the table of options, in its order */
-        "name", "run-dir", "config", "status", "admin", "watch", "no-auto-upgrade", "debounce", "splay", "certs", "certs-mode", "certs-verify",
+        "name", "run-dir", "config", "status", "admin", "watch", "no-auto-upgrade", "debounce", "splay", "certs", "certs-mode", "certs-verify", "certs-rsa-bits", "certs-ec-bits", "certs-warn",
         "retry-tokens", "retry-initial", "retry-max", "stable", "token-refill", "on-exhausted", "on-clean-exit", "ready-timeout", "drain-time",
         "stop-delay", "stop-timeout", "hold-time", "standby", "max-draining", "hang-timeout", "observe", "handover", "listen", "probe",
         "state-dir", "proxy-user", "expand-env", "allow-listener-loss", "stats-interval", "log-format", "log-level",
@@ -279,12 +279,12 @@ Test(options, the_contract_knows_these_options)
 Test(options, what_is_not_in_this_version_is_refused_only_when_it_is_asked_for)
 {
         static const char *const asks[] = {
-                "--watch=/x", "--splay=1s", "--certs=/x", "--certs-mode=publish", "--certs-verify=pair", "--standby", "--max-draining=2",
-                "--hang-timeout=5s", "--listen=:1", "--probe=tcp", "--state-dir=/x", "--proxy-user=x",
+                "--standby", "--max-draining=2",
+                "--hang-timeout=5s", "--listen=:1", "--probe=tcp", "--proxy-user=x",
                 "--stats-interval=1s", "--admin=127.0.0.1:1", "--handover=listen-fds",
         };
         static const char *const does_not_ask[] = {
-                "--splay=0", "--certs-mode=restart", "--certs-verify=strict", "--standby=false", "--max-draining=none", "--hang-timeout=off",
+                "--standby=false", "--max-draining=none", "--hang-timeout=off",
                 "--observe=1s", "--stats-interval=10s", "--admin=bootstrap", "--admin=off",
         };
 

@@ -113,16 +113,21 @@ SDS = """resources:
 """
 
 
-def handshake(listener, context):
-    """The serial of the certificate that is served to a new connection, which also gets an answer."""
+def answer_of(listener, context):
+    """The serial of the certificate that is served to a new connection, and the body that it gets."""
     with socket.create_connection((listener.address, listener.port), 10) as plain, context.wrap_socket(plain, server_hostname="localhost") as s:
         serial = int(s.getpeercert()["serialNumber"], 16)
         s.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
         answer = http.client.HTTPResponse(s)  # not up to the end of the connection: Envoy waits a second for ours
         answer.begin()
-        answer.read()
+        body = answer.read()
         assert answer.status == 200, answer.status
-        return serial
+        return serial, body
+
+
+def handshake(listener, context):
+    """The serial alone."""
+    return answer_of(listener, context)[0]
 
 
 class TlsLoad:
