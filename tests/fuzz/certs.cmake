@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+baton_fuzz_target(certs certs)
