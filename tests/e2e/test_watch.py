@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Changed files are put to work by themselves: once for each change, not for a touch, not while it is broken."""
 import os
+import pathlib
 import signal
+import subprocess
+
+import pytest
 
 from support.config import Listener
 from support.crash import children
@@ -148,3 +152,54 @@ def test_a_directory_that_goes_and_comes_again_is_watched_on(baton):
         folder.rmdir()
         baton.wait_event("upgrade.committed", moment)
     assert bodies(listener) == "one"
+
+
+QUEUE = pathlib.Path("/proc/sys/fs/inotify/max_queued_events")
+
+
+@pytest.mark.skipif(not os.access(QUEUE, os.W_OK), reason="max_queued_events cannot be set here")
+def test_events_that_the_kernel_forgets_are_made_up_for(baton):
+    before = QUEUE.read_text()
+    QUEUE.write_text("8")
+    try:
+        baton.run(listeners=[listener := Listener(body="one")], env=AUTO)
+        pid = wait_until(lambda: watcher_pid(baton), "baton-watch")
+    finally:
+        QUEUE.write_text(before)
+    os.kill(pid, signal.SIGSTOP)
+    for i in range(200):
+        (baton.dir / f"noise{i}").write_text("x")
+    write(baton, "two")
+    os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: bodies(listener) == "two", "the change is seen")
+
+
+NO_WATCHES = ("unshare", "--user", "--map-root-user", "sh", "-c", 'echo 1 >/proc/sys/user/max_inotify_watches && exec "$@"', "sh")
+
+
+@pytest.mark.skipif(subprocess.run([*NO_WATCHES, "true"], capture_output=True).returncode != 0, reason="no user namespace with a limit of its own here")
+def test_where_nothing_can_be_watched_it_is_told_and_looked_at_all_the_same(baton):
+    baton.run(listeners=[listener := Listener(body="one")], env=AUTO, prefix=NO_WATCHES)
+    limited = baton.wait_event("watch.limited")
+    assert "looking every 10 s" in limited["reason"]
+    write(baton, "two")
+    wait_until(lambda: bodies(listener) == "two", "the change is seen")
+    assert len(baton.events("watch.limited")) == 1
+
+
+OWN_MOUNTS = ("unshare", "--mount", "--propagation", "private")
+
+
+@pytest.mark.skipif(subprocess.run([*OWN_MOUNTS, "true"], capture_output=True).returncode != 0, reason="no mount namespace can be made here")
+def test_what_is_mounted_late_is_seen(baton):
+    for name in ("place", "source"):
+        (baton.dir / name).mkdir()
+    (baton.dir / "source/x").write_text("1")
+    baton.run(listeners=[Listener()], env=AUTO, options=["--watch", baton.dir / "place"], prefix=OWN_MOUNTS)
+    wait_until(lambda: watcher_pid(baton), "baton-watch")
+    inside = ["nsenter", "--mount", "--target", str(baton.keeper_pid())]
+    subprocess.run([*inside, "mount", "--bind", baton.dir / "source", baton.dir / "place"], check=True)
+    baton.wait_event("upgrade.committed")
+    moment = baton.moment()
+    (baton.dir / "source/x").write_text("2")
+    baton.wait_event("upgrade.committed", moment)
