@@ -47,7 +47,7 @@ def machine():
 
 def build(*targets):
     """Whether the release build has these now."""
-    done = subprocess.run(["cmake", "--build", BUILD.parent, "--target", *targets, "hammer", "baton", "baton-agent", "baton-ctl"],
+    done = subprocess.run(["cmake", "--build", BUILD.parent, "--target", *targets, "hammer", "baton", "baton-agent", "baton-ctl", "baton-watch"],
                           stdout=subprocess.DEVNULL)
     return done.returncode == 0
 

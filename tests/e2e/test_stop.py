@@ -529,7 +529,7 @@ def own_programs(new_baton):
     baton = new_baton()
     place = baton.dir / "bin"
     place.mkdir()
-    for name in ("baton", "baton-agent", "baton-ctl"):
+    for name in ("baton", "baton-agent", "baton-ctl", "baton-watch"):
         shutil.copy2(baton.build / name, place / name)
     baton.build = place
     return baton

@@ -37,6 +37,6 @@ def for_everybody(path):
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     if not path.is_dir():
         return pathlib.Path(shutil.copy2(path, place))
-    for name in ("baton", "baton-agent", "baton-ctl"):
+    for name in ("baton", "baton-agent", "baton-ctl", "baton-watch"):
         shutil.copy2(path / name, place)
     return place

@@ -313,7 +313,7 @@ def fault_build():
     build = build_dir()
     place = build.parent / "fault-bin"
     place.mkdir(exist_ok=True)
-    for name in ("baton", "baton-agent", "baton-ctl"):
+    for name in ("baton", "baton-agent", "baton-ctl", "baton-watch"):
         source = build / ("baton-agent-fault" if name == "baton-agent" else name)
         new = place / f"{name}.{os.getpid()}"  # others may do the same
         shutil.copy2(source, new)

@@ -7,7 +7,7 @@ import tempfile
 
 from .instance import WAIT_S, build_dir, wait_until
 
-PROGRAMS = ("baton", "baton-agent", "baton-ctl")
+PROGRAMS = ("baton", "baton-agent", "baton-ctl", "baton-watch")
 
 
 class Installation:
