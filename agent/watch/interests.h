@@ -15,6 +15,7 @@ struct interest {
         char *dir;     /* without links in it */
         char *name;    /* an entry of it; NULL: any */
         size_t target; /* which path it is about */
+        bool gone;     /* for its user: whoever watched the directory has to do so again */
         bool content;  /* what is written to the entry matters; else only that it comes, goes or is replaced */
 };
 

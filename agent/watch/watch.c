@@ -6,8 +6,8 @@
  * ends when its stdin does, or when nobody reads what it says. A process of its own because libinotifytools keeps its state in
  * globals, and because its licence (GPL-2) and that of the libraries of the agent do not go together.
  *
- * Where an event changes which directories matter all is armed anew, and then every path is to be looked at: what happens in between,
- * to directories that were not watched yet, is so never missed. Who reads is expected to compare contents.
+ * Where an event changes which directories matter these are watched before the path is named: who looks then sees at least what was
+ * there when it began. Where all begins anew every path is named. Who reads is expected to compare contents.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,15 +28,18 @@ enum {
         WRITTEN = IN_MODIFY | IN_CLOSE_WRITE,
         POLL_MS = 10000,  /* where something cannot be watched */
         PAUSE_MS = 10,    /* a burst of events is one */
+        CHANGES_MAX = 64,
 };
 
 struct watcher {
         char *const *paths;
         size_t n;
-        struct interests interests;
+        struct interests interests, before;
+        unsigned changes;  /* of the interests, since all began anew */
+        bool some_gone;    /* of the directories that are watched */
         bool *changed;
         bool blind;        /* something cannot be watched */
-        bool lost;         /* a directory that is watched is not what it was, or the kernel forgot events */
+        bool lost;         /* a directory that is watched is elsewhere now, or the kernel forgot events */
         bool any;          /* of the events that were read was about us */
         int inotify, mounts;
 };
@@ -77,6 +80,21 @@ static int next_descriptor(void)
         return fd;
 }
 
+static void start_anew(struct watcher *w)
+{
+        if (w->inotify >= 0)
+                inotifytools_cleanup();
+        w->lost = false;
+        w->changes = 0;
+        w->inotify = next_descriptor();
+        if (w->inotify < 0 || !inotifytools_initialize()) {
+                warn(w, "cannot watch anything", "", strerror(errno));
+                w->inotify = -1;
+                return;
+        }
+        (void)fcntl(w->inotify, F_SETFL, O_NONBLOCK);
+}
+
 /* What is asked of a directory, by all who have to do with it; 0: an interest before this one has asked. */
 static int mask_of(const struct interests *s, size_t i)
 {
@@ -92,6 +110,15 @@ static int mask_of(const struct interests *s, size_t i)
         return mask;
 }
 
+/* What the library was told of these directories stands; of others it is only not asked for any more. */
+static bool told_before(const struct watcher *w, const char *dir, int mask)
+{
+        for (size_t i = 0; i < w->before.n; i++)
+                if (strcmp(w->before.list[i].dir, dir) == 0 && mask_of(&w->before, i))
+                        return mask_of(&w->before, i) == mask && !w->before.list[i].gone;
+        return false;
+}
+
 static void watch_all(struct watcher *w)
 {
         bool blind = w->interests.full;
@@ -102,7 +129,8 @@ static void watch_all(struct watcher *w)
                 const char *dir = w->interests.list[i].dir;
                 int mask = mask_of(&w->interests, i);
 
-                if (!mask || inotifytools_watch_file(dir, mask) || inotifytools_error() == ENOENT || inotifytools_error() == ENOTDIR)
+                if (!mask || told_before(w, dir, mask) || inotifytools_watch_file(dir, mask) || inotifytools_error() == ENOENT ||
+                    inotifytools_error() == ENOTDIR)
                         continue; /* where it has just gone, what it lay in is watched */
                 blind = true;
                 warn(w, "cannot watch", dir, strerror(inotifytools_error()));
@@ -110,32 +138,42 @@ static void watch_all(struct watcher *w)
         w->blind = blind;
 }
 
-/* All directories that matter now, and no other. Return: false: what is watched is that already */
+/*
+ * All directories that matter now. Those that do not any more stay watched, and nobody hears of them: taking one away that has gone
+ * already is not to be had from the library, so now and then all begins anew. Return: whether it does: then events may be lost.
+ */
 static bool arm(struct watcher *w)
 {
+        bool anew = w->inotify < 0 || w->lost || w->changes > CHANGES_MAX;
         struct interests now = INTERESTS_NULL;
 
         for (size_t i = 0; i < w->n; i++)
                 if (interests_add(&now, w->paths[i], i) < 0)
                         exit(1);
-        if (w->inotify >= 0 && !w->lost && interests_same(&now, &w->interests)) {
+        if (!anew && !w->some_gone && interests_same(&now, &w->interests)) {
                 interests_done(&now);
                 return false;
         }
-        if (w->inotify >= 0)
-                inotifytools_cleanup();
-        interests_done(&w->interests);
+        w->before = w->interests;
         w->interests = now;
-        w->lost = false;
-        w->inotify = next_descriptor();
-        if (w->inotify < 0 || !inotifytools_initialize()) {
-                warn(w, "cannot watch anything", "", strerror(errno));
-                w->inotify = -1;
-                return true;
+        w->changes++;
+        w->some_gone = false;
+        if (anew) {
+                interests_done(&w->before);
+                start_anew(w);
         }
-        (void)fcntl(w->inotify, F_SETFL, O_NONBLOCK);
-        watch_all(w);
-        return true;
+        if (w->inotify >= 0)
+                watch_all(w);
+        interests_done(&w->before);
+        return anew;
+}
+
+/* Its watch has gone with it; there may be another one of its name. */
+static void is_gone(struct watcher *w, const char *dir)
+{
+        for (size_t i = 0; i < w->interests.n; i++)
+                if (strcmp(w->interests.list[i].dir, dir) == 0)
+                        w->interests.list[i].gone = w->some_gone = true;
 }
 
 static void take_event(struct watcher *w, const struct inotify_event *e)
@@ -144,16 +182,17 @@ static void take_event(struct watcher *w, const struct inotify_event *e)
         char plain[PATH_MAX] = "";
         size_t bytes;
 
-        w->lost |= (e->mask & (IN_IGNORED | IN_UNMOUNT | IN_Q_OVERFLOW | IN_DELETE_SELF | IN_MOVE_SELF)) != 0;
-        if (e->mask & IN_IGNORED) {
-                w->any = true;
-                return;
-        }
+        w->lost |= (e->mask & (IN_UNMOUNT | IN_Q_OVERFLOW | IN_MOVE_SELF)) != 0;
         if (dir)
                 (void)snprintf(plain, sizeof(plain), "%s", dir);
         bytes = strlen(plain);
         if (bytes > 1 && plain[bytes - 1] == '/') /* the library likes it so */
                 plain[bytes - 1] = '\0';
+        if (e->mask & IN_IGNORED) {
+                is_gone(w, plain);
+                w->any = true;
+                return;
+        }
         for (size_t i = 0; i < w->n; i++)
                 if ((e->mask & IN_Q_OVERFLOW) || !dir || interests_hit(&w->interests, i, plain, e->len ? e->name : ""))
                         w->any = w->changed[i] = true;
@@ -196,7 +235,7 @@ static void wait_and_tell(struct watcher *w)
         if (n < 0 && errno != EINTR)
                 exit(1);
         if (n > 0 && fds[0].revents && read(STDIN_FILENO, &byte, 1) <= 0)
-                exit(0);
+                _exit(0); /* the library forgets some of its memory */
         mounted = n > 0 && (fds[1].revents & (POLLPRI | POLLERR));
         if (n > 0 && !mounted && !(fds[2].revents && read_events(w)))
                 return;
