@@ -16,6 +16,7 @@ enum effect_kind {
         DO_FORGET,           /* epoch; value: enum forget_what; acknowledge the exit */
         DO_TAKE,             /* epoch: take the request that was peeked at */
         DO_REPLY,            /* epoch; value: enum owed_kind; key */
+        DO_OPEN,             /* epoch; key: a socket that the proxy may not bind itself */
         DO_REVIVE,           /* key: listen() again */
         DO_LOOK,             /* epoch: harvest all keys it asked for, ask its admin for the facts of the gate */
         DO_WATCH_LISTENERS,  /* epoch: has /listeners changed? */

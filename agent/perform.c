@@ -18,6 +18,7 @@
 #include "agent/clock.h"
 #include "agent/keep.h"
 #include "agent/log.h"
+#include "agent/open_port.h"
 #include "agent/preflight.h"
 #include "agent/reports.h"
 #include "agent/same_file.h"
@@ -363,6 +364,7 @@ static void perform_on_proc(struct proc *p, const struct effect *fx)
         case DO_LAUNCH:
         case DO_SIGNAL:
         case DO_FORGET:
+        case DO_OPEN:
         case DO_REVIVE:
         case DO_HOLD:
         case DO_CLOSE:
@@ -398,6 +400,9 @@ void perform(struct agent *a, const struct effect *fx)
                 return;
         case DO_FORGET:
                 forget(a, fx);
+                return;
+        case DO_OPEN:
+                open_port(a, fx);
                 return;
         case DO_REVIVE:
                 if (a->sockets[fx->key] >= 0)

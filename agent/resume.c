@@ -23,7 +23,7 @@ static bool was_closed(const struct agent *a, const struct hr_key *key)
 {
         uint32_t k = escrow_find(&a->s.escrow, key);
 
-        return k == NO_KEY || a->s.escrow.keys[k].inode == 0;
+        return k == NO_KEY || escrow_socket(&a->s.escrow.keys[k]) == 0;
 }
 
 static void take_sockets(struct agent *a, struct inventory *inv, bool loaded)

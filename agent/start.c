@@ -23,6 +23,7 @@
 #include "agent/keeper/trial.h"
 #include "agent/keep.h"
 #include "agent/log.h"
+#include "agent/open_port.h"
 #include "agent/plain.h"
 #include "agent/preflight.h"
 #include "agent/reports.h"
@@ -74,6 +75,7 @@ static void set_limits(struct agent *a)
                 .restart_clean = o->on_clean_exit == ON_CLEAN_EXIT_RESTART,
                 .allow_loss = o->allow_listener_loss,
                 .no_auto = o->no_auto_upgrade,
+                .low_ports = open_port_limit(o),
         };
 }
 

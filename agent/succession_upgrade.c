@@ -46,7 +46,7 @@ static void end_candidate(struct step *t, struct epoch *e)
 {
         struct succession *s = t->s;
 
-        escrow_end_trial(&s->escrow);
+        escrow_end_trial(&s->escrow, t->out);
         if (!epoch_alive(e)) {
                 e->state = EPOCH_GONE;
                 if (s->steered_for == NO_EPOCH)
