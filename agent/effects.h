@@ -31,7 +31,7 @@ enum effect_kind {
         DO_PREFLIGHT,        /* epoch: may it be launched? */
         DO_FAIL_HEALTHCHECK, /* epoch */
         DO_PASS_HEALTHCHECK, /* epoch */
-        DO_DRAIN_LISTENERS,  /* epoch: as its successor would */
+        DO_DRAIN_LISTENERS,  /* epoch: as its successor would; should memory run out, the kernel takes it first */
         DO_SAMPLE,           /* epoch: what is in flight */
         DO_VALIDATE,         /* epoch: ask the proxy what it has against its config */
         DO_WATCH_CONTENT,    /* epoch; value: enum content_watch: tell when the content on disk changes */

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: MIT
+"""With how little baton works: capability by capability, as a user that nobody knows, on a file system that cannot be written to."""
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+from support.client import Client, body_of, in_flight
+from support.config import Config, Listener
+from support.envoys import NEWEST, envoy, for_everybody
+from support.instance import QUIET
+from support.users import as_uid, free_low_port, held_by, ids_of, with_capabilities
+
+pytestmark = pytest.mark.root
+NEEDED = ("chown", "dac_override", "kill", "setgid", "setuid")
+CONTAINER = (*NEEDED, "audit_write", "fowner", "fsetid", "mknod", "net_bind_service", "net_raw", "setfcap", "setpcap", "sys_chroot")
+
+
+def figures(load):
+    print(f"requests={load.requests} failed={load.failed} refused={load.refused} gap_ms={load.longest_gap_ms}")
+
+
+def goes_through_all(baton, load):
+    """What an instance has to go through, with requests all the time."""
+    moment = baton.kill_proxy()
+    baton.wait_event("epoch.accepted", since=moment)
+    moment = baton.kill_agent()
+    baton.wait_event("agent.restarted", since=moment)
+    moment = baton.kill_proxy()
+    baton.wait_event("epoch.accepted", since=moment)
+    return moment
+
+
+# ---- capabilities --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rights", [(*NEEDED, "net_bind_service"), CONTAINER], ids=["the-least", "as-in-a-container"])
+def test_with_these_capabilities_all_of_it_works(baton, hammer, rights):
+    listener = Listener(port=free_low_port())
+    baton.run(for_everybody(envoy(NEWEST)), listeners=[listener], options=["--proxy-user", "nobody", "--stable", "0"], prefix=with_capabilities(*rights))
+    with hammer(listener) as load:
+        goes_through_all(baton, load)
+        baton.cli("upgrade", check=0)
+    figures(load)
+    assert load.refused == 0 and load.failed_otherwise == 0
+    assert baton.stop() == 0
+
+
+@pytest.mark.parametrize("missing", NEEDED)
+def test_what_is_missing_is_named(baton, missing):
+    Config().write(baton.config_path)
+    baton.start("--proxy-user", "nobody", "--", envoy(NEWEST), "-c", baton.config_path, prefix=with_capabilities(*set(NEEDED) - {missing}))
+    assert baton.wait_exit() == 2
+    assert f"baton lacks CAP_{missing.upper()}: " in baton.log()
+
+
+def test_a_proxy_of_the_same_user_needs_no_capability_at_all(baton, hammer):
+    listener = Listener()
+    baton.run(listeners=[listener], options=["--stable", "0"], prefix=with_capabilities())
+    assert pathlib.Path(f"/proc/{baton.agent_pid()}/status").read_text().count("CapEff:\t0000000000000000") == 1
+    with hammer(listener) as load:
+        goes_through_all(baton, load)
+        baton.cli("upgrade", check=0)
+    figures(load)
+    assert load.refused == 0 and load.failed_otherwise == 0
+
+
+# ---- anybody, anywhere ---------------------------------------------------------------------------------------
+
+
+def test_a_user_without_an_entry_and_a_home_finds_a_run_directory(baton, hammer):
+    uid, listener = 60000 + os.getpid() % 4000, Listener()
+    home = pathlib.Path(f"/tmp/baton-{uid}")
+    baton.run_dir = home / "x"
+    Config([listener]).write(baton.config_path)
+    baton.build = for_everybody(baton.build)
+    env = {k: v for k, v in baton.environment().items() if k not in ("HOME", "USER", "LOGNAME", "XDG_RUNTIME_DIR")}
+    prefix = as_uid(uid, 0, "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs")
+
+    def client(*words):
+        return subprocess.run([*prefix, *baton.command(words[0], "--name", "x", *words[1:])], env=env, capture_output=True, text=True, timeout=30, cwd="/")
+
+    command = [*prefix, *baton.command("run", "--name", "x", "--stable", "0", "--", for_everybody(envoy(NEWEST)), "-c", baton.config_path, *QUIET)]
+    baton.process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=baton._log, stderr=baton._log, cwd="/")
+    try:
+        baton.wait_event("epoch.accepted")
+        assert ids_of(baton.proxy_pid()) == ({uid}, {0}, set())
+        with hammer(listener) as load:
+            goes_through_all(baton, load)
+            assert client("upgrade").returncode == 0
+        figures(load)
+        assert load.refused == 0 and load.failed_otherwise == 0
+        assert "serving" in client("status").stdout and client("why").returncode == 0
+        assert client("stop").returncode == 0 and baton.wait_exit() == 0
+    finally:
+        baton.finish(judge=False)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+READ_ONLY = ("unshare", "--mount", "--propagation", "private", "sh", "-c",
+             'mount --bind "$0" "$0" && mount --bind /dev/shm /dev/shm && mount -o remount,bind,ro / && exec "$@"')
+
+
+@pytest.mark.parametrize("who", ["root-and-nobody", "anybody"])
+def test_it_writes_to_its_run_directory_and_to_dev_shm_only(baton, hammer, who):
+    listener, uid = Listener(), 12345
+    baton.run_dir.mkdir()
+    baton.build = for_everybody(baton.build)
+    prefix, options = (*READ_ONLY, str(baton.run_dir)), ["--stable", "0", "--proxy-user", "nobody"]
+    if who == "anybody":
+        os.chown(baton.run_dir, uid, 0)
+        prefix, options = (*prefix, *as_uid(uid, 0)), options[:2]
+    baton.run(for_everybody(envoy(NEWEST)), listeners=[listener], options=options, prefix=prefix)
+    root = next(line for line in pathlib.Path(f"/proc/{baton.proxy_pid()}/mountinfo").read_text().splitlines() if line.split()[4] == "/")
+    assert root.split()[5].split(",")[0] == "ro"
+    with hammer(listener) as load:
+        goes_through_all(baton, load)
+        baton.cli("upgrade", check=0)
+    figures(load)
+    assert load.refused == 0 and load.failed_otherwise == 0
+    assert baton.stop() == 0
