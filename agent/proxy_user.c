@@ -119,12 +119,14 @@ static int look_up(const char *text, struct proxy_user *u, struct proxy_user_err
 static const struct {
         int number;
         const char *name;
+        bool not_root; /* root does without: /dev/shm is its own */
 } needed[] = {
-        { CAP_SETUID, "CAP_SETUID" },
-        { CAP_SETGID, "CAP_SETGID" },
-        { CAP_CHOWN, "CAP_CHOWN" },
-        { CAP_KILL, "CAP_KILL" },
-        { CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE" },
+        { CAP_SETUID, "CAP_SETUID", false },
+        { CAP_SETGID, "CAP_SETGID", false },
+        { CAP_CHOWN, "CAP_CHOWN", false },
+        { CAP_KILL, "CAP_KILL", false },
+        { CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE", false },
+        { CAP_FOWNER, "CAP_FOWNER", true },
 };
 
 static uint64_t capabilities(void)
@@ -144,11 +146,11 @@ static int check_rights(struct proxy_user_error *e)
         size_t n = 0;
 
         for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
-                if (!(have & UINT64_C(1) << needed[i].number))
+                if (!(have & UINT64_C(1) << needed[i].number) && !(needed[i].not_root && geteuid() == 0))
                         n += (size_t)snprintf(missing + n, sizeof(missing) - n, "%s%s", n ? ", " : "", needed[i].name);
         if (n == 0)
                 return 0;
-        if (geteuid() != 0)
+        if (geteuid() != 0 && !(have & UINT64_C(1) << CAP_SETUID))
                 return refuse(e, "baton runs as uid %u, and only root may run the proxy as somebody else: start baton as root, or as that user and "
                                  "without this option", (unsigned)geteuid());
         return refuse(e, "to run the proxy as somebody else baton lacks %s: let it have that, or start it as that user and without this option", missing);

@@ -6,11 +6,11 @@ import shutil
 import subprocess
 
 import pytest
-from support.client import Client, body_of, in_flight
+from support.client import body_of
 from support.config import Config, Listener
 from support.envoys import NEWEST, envoy, for_everybody
 from support.instance import QUIET
-from support.users import as_uid, free_low_port, held_by, ids_of, with_capabilities
+from support.users import NOBODY, as_uid, free_low_port, ids_of, with_capabilities
 
 pytestmark = pytest.mark.root
 NEEDED = ("chown", "dac_override", "kill", "setgid", "setuid")
@@ -120,3 +120,45 @@ def test_it_writes_to_its_run_directory_and_to_dev_shm_only(baton, hammer, who):
     figures(load)
     assert load.refused == 0 and load.failed_otherwise == 0
     assert baton.stop() == 0
+
+
+def capabilities_of(pid):
+    return next(line.split()[1] for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("CapEff"))
+
+
+def test_without_root_a_capability_that_is_handed_down_opens_low_ports(baton, hammer):
+    listener, uid = Listener(port=free_low_port()), 12345
+    baton.run_dir.mkdir()
+    os.chown(baton.run_dir, uid, uid)
+    baton.build = for_everybody(baton.build)
+    baton.run(for_everybody(envoy(NEWEST)), listeners=[listener], options=["--stable", "0"],
+              prefix=as_uid(uid, uid, "--inh-caps=-all,+net_bind_service", "--ambient-caps=-all,+net_bind_service", "--no-new-privs"))
+    assert ids_of(baton.proxy_pid())[0] == {uid}
+    with hammer(listener) as load:
+        goes_through_all(baton, load)
+        baton.cli("upgrade", check=0)
+    figures(load)
+    assert load.refused == 0 and load.failed_otherwise == 0
+
+
+def test_capabilities_that_baton_was_handed_down_do_not_reach_another_user(baton):
+    listener, uid = Listener(port=free_low_port()), 12345
+    caps = ",".join(["-all", *(f"+{name}" for name in (*NEEDED, "fowner", "net_bind_service"))])
+    baton.run_dir.mkdir()
+    os.chown(baton.run_dir, uid, uid)
+    baton.build = for_everybody(baton.build)
+    baton.run(for_everybody(envoy(NEWEST)), listeners=[listener], options=["--proxy-user", "nobody"],
+              prefix=as_uid(uid, uid, f"--inh-caps={caps}", f"--ambient-caps={caps}"))
+    assert ids_of(baton.process.pid)[0] == {uid} and ids_of(baton.proxy_pid())[0] == {NOBODY.pw_uid}
+    assert int(capabilities_of(baton.agent_pid()), 16) and not int(capabilities_of(baton.proxy_pid()), 16)
+    assert body_of(listener) == "hello"
+    baton.cli("upgrade", check=0)
+    assert baton.stop() == 0
+
+
+OPEN_TO_ALL = ("unshare", "--net", "sh", "-c", 'ip link set lo up && echo 80 >/proc/sys/net/ipv4/ip_unprivileged_port_start && exec "$@"', "sh")
+
+
+def test_ports_that_everybody_may_bind_are_opened_by_the_proxy(baton):
+    baton.run(for_everybody(envoy(NEWEST)), listeners=[Listener(port=80)], options=["--proxy-user", "nobody", "--log-level", "info"], prefix=OPEN_TO_ALL)
+    assert "event=socket.opened" not in baton.log() and "event=socket.held" in baton.log()

@@ -9,8 +9,8 @@ import pytest
 from support.client import Client, body_of, in_flight
 from support.config import Config, Listener
 from support.envoys import NEWEST, envoy, for_everybody
-from support.instance import QUIET, SHM, wait_until
-from support.users import NOBODY, STRANGER, as_uid, as_user, connect, held_by, ids_of, send
+from support.instance import SHM, wait_until
+from support.users import NOBODY, STRANGER, as_uid, as_user, connect, ids_of, send
 from support.wrapper import Wrapper
 
 pytestmark = pytest.mark.root
