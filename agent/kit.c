@@ -140,16 +140,36 @@ static int write_new_file(const char *path, mode_t mode, gid_t gid, const char *
 
 /* ---- what goes -------------------------------------------------------------------------------------- */
 
-static void empty_folder(const char *path)
+/* The folder is the proxy's, and a broken one may have made anything in it: no link is followed. @fd is taken. */
+static void empty_folder(int fd, int depth)
 {
-        DIR *d = opendir(path);
+        DIR *d = fdopendir(fd);
 
-        if (!d)
+        if (!d) {
+                (void)close(fd);
                 return;
-        for (struct dirent *e; (e = readdir(d));)
-                if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-                        (void)unlinkat(dirfd(d), e->d_name, 0);
+        }
+        for (struct dirent *e; (e = readdir(d));) {
+                int in;
+
+                if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || unlinkat(dirfd(d), e->d_name, 0) == 0 || depth == 0)
+                        continue;
+                in = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                if (in >= 0)
+                        empty_folder(in, depth - 1);
+                (void)unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
+        }
         closedir(d);
+}
+
+static void remove_folder(const char *path)
+{
+        enum { DEEPEST = 16 };
+        int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+        if (fd < 0)
+                return;
+        empty_folder(fd, DEEPEST);
         (void)rmdir(path);
 }
 
@@ -220,7 +240,7 @@ void kit_forget_process(const char *run_dir, uint64_t epoch)
         int r = kit_base_id(run_dir, epoch, &base_id);
 
         if (path_of(path, sizeof(path), run_dir, "e", epoch, "") == 0)
-                empty_folder(path);
+                remove_folder(path);
         if (r == 0 || r == -EINVAL) /* else it may name a segment: it stays until it can be read */
                 remove_segment(run_dir, epoch, base_id);
 }
@@ -403,6 +423,20 @@ static int bind_one(const struct kit_maker *m, const char *socket_path, uint64_t
         return r < 0 ? r : give(m, addr.sun_path);
 }
 
+/* One that could not be emptied is put aside: its number must not be lost to us by what is in it. */
+static int make_folder(const char *folder)
+{
+        char aside[PATH_MAX];
+        int n;
+
+        if (mkdir(folder, 0700) == 0)
+                return 0;
+        n = snprintf(aside, sizeof(aside), "%s.left-by-%d", folder, (int)getpid());
+        if (errno != EEXIST || n >= (int)sizeof(aside) || rename(folder, aside) < 0)
+                return -errno;
+        return mkdir(folder, 0700) < 0 ? -errno : 0;
+}
+
 /* The proxy runs with restart epoch N+1: it asks the index of N, and answers the index of N+2. */
 static int bind_names(const struct kit_maker *m, uint64_t epoch, struct kit *k, char *reterr, size_t reterr_size)
 {
@@ -411,8 +445,8 @@ static int bind_names(const struct kit_maker *m, uint64_t epoch, struct kit *k, 
 
         if (r == 0)
                 r = kit_socket_path(m->run_dir, epoch, path, sizeof(path));
-        if (r == 0 && mkdir(folder, 0700) < 0)
-                r = -errno;
+        if (r == 0)
+                r = make_folder(folder);
         if (r == 0)
                 r = bind_one(m, path, k->base_id, hr_index(epoch), HR_ROLE_PARENT, &k->parent_fd);
         if (r == 0)

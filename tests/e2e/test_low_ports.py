@@ -10,7 +10,7 @@ from support.client import body_of, refuses
 from support.config import Config, Listener
 from support.envoys import NEWEST, VERSIONS, envoy, for_everybody
 from support.instance import wait_until
-from support.users import NOBODY, free_low_port, held_by, ids_of, with_capabilities
+from support.users import NEEDED, NOBODY, free_low_port, held_by, ids_of, with_capabilities
 
 pytestmark = pytest.mark.root
 AS_NOBODY = ("--proxy-user", "nobody", "--stable", "0", "--log-level", "info")
@@ -96,8 +96,7 @@ def test_a_port_that_is_taken_is_named_and_envoy_ends_with_its_own_words(baton):
 
 def test_without_the_right_to_bind_it_is_as_it_was(baton):
     listener, high = low(), Listener(name="high")
-    rights = ("chown", "dac_override", "kill", "setgid", "setuid")
-    baton.run(proxy(), listeners=[high], options=AS_NOBODY, prefix=with_capabilities(*rights))
+    baton.run(proxy(), listeners=[high], options=AS_NOBODY, prefix=with_capabilities(*NEEDED))
     assert body_of(high) == "hello"
     Config([high, listener]).write(baton.config_path)
     refused = baton.cli("upgrade", check=5)
@@ -150,7 +149,8 @@ def test_an_agent_that_dies_while_a_port_is_opened_costs_nothing(new_baton, hamm
     baton = new_baton(fault=True)
     old, new = low(), low(name="new")
     die, rounds = baton.dir / "die", 0
-    baton.run(proxy(), listeners=[old], options=AS_NOBODY, env={"BATON_DIE_AT": str(die)})
+    # Without CAP_SYS_PTRACE: whether an answer was given already is seen all the same, and one too many would end Envoy.
+    baton.run(proxy(), listeners=[old], options=AS_NOBODY, env={"BATON_DIE_AT": str(die)}, prefix=with_capabilities(*NEEDED, "net_bind_service"))
     with hammer(old) as load:
         for place in PLACES:
             for n in count(range(1, 13), (3, 6)):  # from the launch on: admin, two for the old listener, two for the new one
@@ -172,7 +172,7 @@ def test_an_agent_that_dies_while_a_port_is_opened_costs_nothing(new_baton, hamm
     figures(load)
     print(f"agents died: {len(baton.events('agent.restarted'))}")
     assert load.refused == 0 and load.failed_otherwise == 0
-    assert baton.events("agent.restarted")
+    assert baton.events("agent.restarted") and baton.events("epoch.exited", accepted=False) == []
 
 
 # ---- from a control plane ------------------------------------------------------------------------------------

@@ -10,10 +10,9 @@ from support.client import body_of
 from support.config import Config, Listener
 from support.envoys import NEWEST, envoy, for_everybody
 from support.instance import QUIET
-from support.users import NOBODY, as_uid, free_low_port, ids_of, with_capabilities
+from support.users import NEEDED, NOBODY, as_uid, free_low_port, ids_of, with_capabilities
 
 pytestmark = pytest.mark.root
-NEEDED = ("chown", "dac_override", "kill", "setgid", "setuid")
 CONTAINER = (*NEEDED, "audit_write", "fowner", "fsetid", "mknod", "net_bind_service", "net_raw", "setfcap", "setpcap", "sys_chroot")
 
 

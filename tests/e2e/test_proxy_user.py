@@ -199,6 +199,23 @@ def test_the_proxys_own_user_reaches_neither_control_nor_state(baton):
     assert body_of(listener) == "hello" and baton.status()["state"] == "serving"
 
 
+def test_what_a_broken_proxy_leaves_in_its_folder_is_in_nobodys_way(baton):
+    run_as(baton)
+    home = baton.run_dir / "e0"
+
+    def litter():
+        (home / "a" / "b").mkdir(parents=True)
+        (home / "a" / "b" / "file").write_text("x")
+        (home / "link").symlink_to(baton.config_path)
+        (home / "up").symlink_to(baton.dir)
+
+    assert as_user(NOBODY.pw_uid, NOBODY.pw_gid, {"litter": litter}) == {"litter": ""}
+    moment = baton.kill_proxy()
+    baton.wait_event("epoch.accepted", since=moment)
+    wait_until(lambda: not home.exists(), "all of it is removed")
+    assert baton.config_path.exists() and baton.dir.exists(), "and no link was followed"
+
+
 # ---- limits --------------------------------------------------------------------------------------------------
 
 

@@ -131,3 +131,23 @@ Test(bind_probe, an_abstract_name_is_in_use_while_somebody_has_it)
         cr_assert_eq(bind(fd, (struct sockaddr *)&addr, (socklen_t)(sizeof(sa_family_t) + 1 + (size_t)n)), 0);
         cr_expect_eq(bind_probe(url, &alone, &ours), -EADDRINUSE);
 }
+
+Test(bind_probe, what_is_opened_is_bound_and_the_proxys_and_does_not_listen)
+{
+        const struct proxy_user other = { .other = true, .uid = 4000000001, .gid = 4000000001 };
+        struct hr_key key = { 0 };
+        struct stat st;
+        int fd = -1, second = -1, flags;
+
+        if (geteuid() != 0)
+                cr_skip_test("only root can become another user");
+        (void)snprintf(key.url, sizeof(key.url), "%s", "tcp://127.0.0.1:0");
+        cr_assert_eq(bind_open(&key, &shared, &other, &fd), 0);
+        cr_expect(fstat(fd, &st) == 0 && st.st_uid == other.uid, "or its own next worker could not share the port");
+        flags = fcntl(fd, F_GETFL);
+        cr_expect(flags & O_NONBLOCK, "Envoy would accept nothing from a blocking one");
+        cr_expect_eq(hr_listener_accepts(fd), 0);
+        (void)snprintf(key.url, sizeof(key.url), "%s", "udp://127.0.0.1:0");
+        cr_expect_eq(bind_open(&key, &shared, &other, &second), -EOPNOTSUPP);
+        (void)close(fd);
+}

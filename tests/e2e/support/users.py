@@ -11,6 +11,7 @@ import socket
 import pytest
 
 NOBODY = pwd.getpwnam("nobody")
+NEEDED = ("chown", "dac_override", "kill", "setgid", "setuid")  # what --proxy-user takes
 STRANGER = 65533  # neither root nor the proxy's; needs no entry
 
 
