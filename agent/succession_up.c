@@ -112,6 +112,18 @@ static bool strangers_listen(const struct succession *s, const struct epoch *e)
         return s->steered_for != NO_EPOCH;
 }
 
+static void revive(struct step *t, const struct epoch *e, uint32_t key)
+{
+        struct succession *s = t->s;
+
+        effects_add(t->out, (struct effect){ .kind = DO_REVIVE, .epoch = e->number, .key = key });
+        s->escrow.keys[key].silenced = false;
+        if (mono_is_never(s->hold_until)) { /* clients wait again, and again not for ever */
+                s->hold_until = mono_after_ms(t->now, t->l->hold_ms);
+                effects_report(t->out, e->number, REPORT_REVIVED, 0);
+        }
+}
+
 /* @opened: just now, for it */
 static void answer_pass(struct step *t, struct epoch *e, bool retold, bool opened)
 {
@@ -131,14 +143,10 @@ static void answer_pass(struct step *t, struct epoch *e, bool retold, bool opene
                 s->escrow.keys[key].shuffled = strangers_listen(s, e);
         if (e->number == s->escrow.trial && key != NO_KEY && !s->escrow.keys[key].inode)
                 escrow_grow(&s->escrow, t->in->key, t->out);
-        if (!pass || !s->escrow.keys[key].silenced)
-                return;
-        effects_add(t->out, (struct effect){ .kind = DO_REVIVE, .epoch = e->number, .key = key });
-        s->escrow.keys[key].silenced = false;
-        if (mono_is_never(s->hold_until)) { /* clients wait again, and again not for ever */
-                s->hold_until = mono_after_ms(t->now, t->l->hold_ms);
-                effects_report(t->out, e->number, REPORT_REVIVED, 0);
-        }
+        if (pass && s->escrow.keys[key].silenced)
+                revive(t, e, key);
+        else if (pass && s->escrow.keys[key].fresh && !mono_is_never(s->outage) && mono_is_never(s->hold_until))
+                s->hold_until = mono_after_ms(t->now, t->l->hold_ms); /* clients wait from its listen() on, and not for ever */
 }
 
 /* Nothing is taken yet, so an agent that dies before ON_OPENED is stored finds the request again; what it had opened is closed. */

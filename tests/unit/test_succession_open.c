@@ -175,3 +175,21 @@ Test(low_ports, an_agent_that_dies_before_the_answer_is_stored_has_answered_noth
         cr_assert(script_expect(w, "     20 PassListenSocket open:0\n"
                                    "     20 opened           take pass:0\n"));
 }
+
+/* Envoy listens on what it was given before it is known to accept: while nothing serves, clients must not wait there for ever. */
+Test(low_ports, a_start_that_hangs_behind_an_opened_port_is_refused_after_the_hold_time)
+{
+        struct script *w = begun(9000);
+
+        script_crash(w, 60, 0);
+        w->quiet = true;
+        script_run(w, 40000); /* the hold time of the outage is over; epoch 1 starts for long */
+        w->quiet = false;
+        script_ask(w, 40000, 1, 0);
+        script_run(w, 70000);
+        cr_assert(script_expect(w, "     60 exit             (exited 200) (waiting 200) watch-content-since-snapshot\n"
+                                   "  40000 PassListenSocket open:0\n"
+                                   "  40000 opened           take pass:0\n"
+                                   "  60260 clock            (ready-late)\n"
+                                   "  70000 clock            silence:0 (silenced)\n"));
+}
