@@ -345,6 +345,19 @@ void escrow_silence_idle(struct escrow *e, uint64_t epoch, struct effects *out)
                         silence_key(e, i, out);
 }
 
+bool escrow_silence_fresh(struct escrow *e, struct effects *out)
+{
+        bool any = false;
+
+        for (uint32_t i = 0; i < e->n; i++) {
+                if (!e->keys[i].inode || !e->keys[i].fresh)
+                        continue;
+                silence_key(e, i, out);
+                any = true;
+        }
+        return any;
+}
+
 void escrow_revive_accepted(struct escrow *e, uint64_t epoch, struct effects *out)
 {
         for (uint32_t i = 0; i < e->n; i++) {

@@ -219,6 +219,12 @@ void escrow_silence_all(struct escrow *e, struct effects *out);
 /** escrow_silence_idle() - as escrow_silence_all(), but leaves what this epoch was seen to accept from (NO_EPOCH: none) */
 void escrow_silence_idle(struct escrow *e, uint64_t epoch, struct effects *out);
 
+/**
+ * escrow_silence_fresh() - one is dead that may have listened on what was opened for another; that one revives it
+ * Return: true if there was any
+ */
+bool escrow_silence_fresh(struct escrow *e, struct effects *out);
+
 /** escrow_revive_accepted() - what this epoch accepts from need not be silent until it accepts everywhere */
 void escrow_revive_accepted(struct escrow *e, uint64_t epoch, struct effects *out);
 void escrow_close_all(struct escrow *e, struct effects *out);

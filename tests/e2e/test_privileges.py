@@ -8,8 +8,9 @@ import subprocess
 import pytest
 from support.client import body_of
 from support.config import Config, Listener
+from support.crash import spoil_state
 from support.envoys import NEWEST, envoy, for_everybody
-from support.instance import QUIET
+from support.instance import QUIET, wait_until
 from support.users import NEEDED, NOBODY, as_uid, free_low_port, ids_of, with_capabilities
 
 pytestmark = pytest.mark.root
@@ -51,6 +52,22 @@ def test_these_capabilities_a_run_directory_and_dev_shm_are_all_that_it_needs(ba
     figures(load)
     assert load.refused == 0 and load.failed_otherwise == 0
     assert baton.stop() == 0
+
+
+def test_a_slow_start_is_told_from_a_hang_without_the_right_to_look_into_others(baton, ads):
+    """Else an agent that has lost its state would kill it."""
+    ads.down()
+    baton.run(for_everybody(envoy(NEWEST)), Config([], ads_port=ads.port), options=["--proxy-user", "nobody"], wait=False,
+              prefix=with_capabilities(*NEEDED))
+    baton.wait_event("epoch.launched")
+    wait_until(lambda: (baton.run_dir / "e0" / "admin").exists(), "it starts, and waits for its control plane")
+    pid = next(e["pid"] for e in baton.status()["epochs"])
+    spoil_state(baton)
+    moment = baton.kill_agent()
+    baton.wait_event("agent.restarted", since=moment)
+    ads.up()
+    baton.wait_event("epoch.accepted")
+    assert baton.proxy_pid() == pid and baton.events("epoch.hung") == []
 
 
 @pytest.mark.parametrize("missing", NEEDED)

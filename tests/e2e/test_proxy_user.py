@@ -141,7 +141,8 @@ def test_files_belong_to_whom_they_must(baton):
         "envoy-rev0.yaml": f"0:{NOBODY.pw_gid} 440"}
     inside = sorted(path.name for path in (run / "e0").iterdir())
     assert len(inside) == 8 and "admin" in inside, "Envoy's four, our three, its admin"
-    assert {access_of(run / "e0" / name).split()[0] for name in inside} == {nobody}
+    assert {access_of(run / "e0" / name) for name in inside if name != "admin"} == {f"{nobody} 600"}
+    assert access_of(run / "e0" / "admin").startswith(nobody)
     segment = SHM / f"envoy_shared_memory_{10 * int((run / 'e0.id').read_text().split()[0])}"
     assert access_of(segment).startswith(nobody)
 

@@ -193,3 +193,25 @@ Test(low_ports, a_start_that_hangs_behind_an_opened_port_is_refused_after_the_ho
                                    "  60260 clock            (ready-late)\n"
                                    "  70000 clock            silence:0 (silenced)\n"));
 }
+
+/* The candidate of an upgrade beside a first start that hangs: it may have listened on what both have. */
+Test(low_ports, what_a_failed_candidate_shared_with_a_start_is_silent_until_that_accepts)
+{
+        struct script *w = begun(9000);
+        uint64_t epoch;
+
+        script_ask(w, 50, 0, 0);
+        w->quiet = true;
+        script_run(w, 60000); /* so long it has the ports for itself */
+        epoch = script_candidate(w, 60001, 1);
+        w->quiet = false;
+        w->text_bytes = 0;
+        script_ask(w, 61000, epoch, 0);
+        script_exit(w, 61100, epoch, CODE_EXITED, 1);
+        cr_assert(script_expect(w, "  61000 PassListenSocket take pass:0\n"
+                                   "  61100 exit             (exited -2) (rolled-back) forget:2 silence:0\n"));
+        script_say(w, 62000, 0, HR_DRAIN_LISTENERS);
+        w->text_bytes = 0;
+        script_look(w, 62001, 0, 1);
+        cr_assert(strstr(w->text, "revive:0"), "%s", w->text);
+}
