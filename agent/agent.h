@@ -156,6 +156,7 @@ bool proc_waits_for_reply(const struct proc *p);
 bool proc_hangs(const struct proc *p); /* waits for a reply for a second on end; blocks for as long */
 
 /* look.c: one look at a generation: harvest and admin facts; watching /listeners; samples */
+const struct bootstrap *look_content(struct agent *a, const struct epoch *e); /* what its bootstrap says of the sockets it opens; kept */
 void look_start(struct proc *p);
 void look_abort(struct proc *p);
 void look_read(struct proc *p); /* replies may have come */

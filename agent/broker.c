@@ -281,6 +281,15 @@ static bool is_ending(int pid)
         return state == 'Z' || state == 'X' || (flags & PF_EXITING);
 }
 
+/* To look into a process of another user is a right of its own (CAP_SYS_PTRACE); that user has it. */
+static ssize_t read_as_the_proxy(const struct proc *p, const char *path, char *buf, size_t n)
+{
+        CLEANUP(proxy_user_leave) struct proxy_user_view v = proxy_user_view(&p->agent->options->user);
+        CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+        return fd < 0 ? -1 : read(fd, buf, n);
+}
+
 /*
  * Does the proxy's main thread wait for an answer? It blocks in recvmsg() for nothing else. The kernel says "running" for
  * a thread that has been woken and has not run yet, so an answer that was sent just now is not taken for a missing one.
@@ -293,8 +302,7 @@ bool proc_waits_for_reply(const struct proc *p)
                 return false;
         (void)snprintf(path, sizeof(path), "/proc/%d/syscall", p->pid);
         for (int tries = 0; tries < 50; tries++) {
-                CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
-                ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+                ssize_t n = read_as_the_proxy(p, path, text, sizeof(text) - 1);
 
                 if (n <= 0)
                         return !is_ending(p->pid) && nothing_asked(p); /* not allowed to look: rather an answer too many than a hang */

@@ -16,6 +16,7 @@ enum effect_kind {
         DO_FORGET,           /* epoch; value: enum forget_what; acknowledge the exit */
         DO_TAKE,             /* epoch: take the request that was peeked at */
         DO_REPLY,            /* epoch; value: enum owed_kind; key */
+        DO_OPEN,             /* epoch; key: a socket that the proxy may not bind itself */
         DO_REVIVE,           /* key: listen() again */
         DO_LOOK,             /* epoch: harvest all keys it asked for, ask its admin for the facts of the gate */
         DO_WATCH_LISTENERS,  /* epoch: has /listeners changed? */
@@ -30,7 +31,7 @@ enum effect_kind {
         DO_PREFLIGHT,        /* epoch: may it be launched? */
         DO_FAIL_HEALTHCHECK, /* epoch */
         DO_PASS_HEALTHCHECK, /* epoch */
-        DO_DRAIN_LISTENERS,  /* epoch: as its successor would */
+        DO_DRAIN_LISTENERS,  /* epoch: as its successor would; should memory run out, the kernel takes it first */
         DO_SAMPLE,           /* epoch: what is in flight */
         DO_VALIDATE,         /* epoch: ask the proxy what it has against its config */
         DO_WATCH_CONTENT,    /* epoch; value: enum content_watch: tell when the content on disk changes */

@@ -35,7 +35,7 @@ uint32_t escrow_find(const struct escrow *e, const struct hr_key *key)
 
 static bool is_used(const struct escrow_key *k)
 {
-        return k->inode || k->by[CLAIM_WANTED].epoch != NO_EPOCH || k->by[CLAIM_TRIAL].epoch != NO_EPOCH;
+        return escrow_socket(k) || k->by[CLAIM_WANTED].epoch != NO_EPOCH || k->by[CLAIM_TRIAL].epoch != NO_EPOCH;
 }
 
 /* A slot whose key nobody holds and nobody living asked for may be used again; indices of the others never change. */
@@ -60,21 +60,50 @@ static uint32_t intern(struct escrow *e, const struct hr_key *key)
         return i == NO_KEY ? add(e, key) : i;
 }
 
+uint32_t escrow_to_open(struct escrow *e, uint64_t epoch, const struct hr_key *key)
+{
+        uint32_t i = intern(e, key);
+        const struct escrow_claim *c = i == NO_KEY ? NULL : claim_of(e, &e->keys[i], epoch);
+
+        return !c || escrow_socket(&e->keys[i]) || (c->epoch == epoch && c->ambiguous) ? NO_KEY : i;
+}
+
+void escrow_opened(struct escrow *e, uint64_t epoch, uint32_t key, uint64_t inode)
+{
+        struct escrow_key *k = &e->keys[key];
+
+        if (epoch == e->trial)
+                k->opened = inode;
+        else
+                k->inode = inode;
+        k->fresh = true;
+}
+
+/* It is held like any other. */
+static void keep_opened(struct escrow_key *k)
+{
+        if (k->opened)
+                k->inode = k->opened;
+        k->opened = 0;
+}
+
 bool escrow_asked(struct escrow *e, uint64_t epoch, const struct hr_key *key, uint32_t *ret_key)
 {
         uint32_t i = intern(e, key);
-        const struct escrow_key *k;
+        struct escrow_key *k;
         struct escrow_claim *c;
 
         *ret_key = i;
         if (i == NO_KEY)
                 return false;
         k = &e->keys[i];
+        if (epoch != e->trial) /* both want it */
+                keep_opened(k);
         c = claim_of(e, &e->keys[i], epoch);
         if (c->epoch != epoch)
                 c->ambiguous = false; /* it may have been mended; if not, its second question tells before anything is passed */
         c->epoch = epoch;
-        c->passed = k->inode != 0 && !k->leaving && !c->ambiguous;
+        c->passed = escrow_socket(k) != 0 && !k->leaving && !c->ambiguous;
         c->harvested = false;
         c->queue_moved = false;
         c->waiting = 0;
@@ -95,7 +124,7 @@ bool escrow_asked_twice(struct escrow *e, uint64_t epoch, const struct hr_key *k
         if (!c || c->epoch != epoch || c->ambiguous)
                 return false;
         c->ambiguous = true;
-        if (e->keys[i].inode && epoch != e->trial) /* what one on trial calls by a name is not known of the one that serves */
+        if (e->keys[i].opened || (e->keys[i].inode && epoch != e->trial)) /* what one on trial calls by a name is not known of the one that serves */
                 close_key(e, i, out);
         return true;
 }
@@ -104,7 +133,9 @@ uint32_t escrow_held_by_keeper(struct escrow *e, const struct hr_key *key, uint6
 {
         uint32_t i = intern(e, key);
 
-        if (i != NO_KEY)
+        if (i != NO_KEY && e->keys[i].opened)
+                e->keys[i].opened = inode;
+        else if (i != NO_KEY)
                 e->keys[i].inode = inode;
         return i;
 }
@@ -112,6 +143,8 @@ uint32_t escrow_held_by_keeper(struct escrow *e, const struct hr_key *key, uint6
 void escrow_not_held(struct escrow *e, uint32_t key)
 {
         e->keys[key].inode = 0;
+        e->keys[key].opened = 0;
+        e->keys[key].fresh = false;
         e->keys[key].silenced = false;
         e->keys[key].leaving = false;
         e->keys[key].steer = 0;
@@ -146,7 +179,7 @@ static void mark(struct escrow *e, uint64_t epoch, const struct look *look)
 
                 if (c->epoch != epoch)
                         continue;
-                c->harvested = look->keys[i].inode && (!c->passed || look->keys[i].inode == k->inode);
+                c->harvested = look->keys[i].inode && (!c->passed || look->keys[i].inode == escrow_socket(k));
                 if (look->keys[i].waiting == 0 || look->keys[i].waiting < c->waiting)
                         c->queue_moved = true;
         }
@@ -173,6 +206,8 @@ static enum look_lack key_lacks(const struct escrow *e, uint32_t index, const st
                 return LACK_AMBIGUOUS;
         if (asked && !seen)
                 return LACK_HARVEST; /* asked for while the look was under way: it says nothing about this one */
+        if (g->first && k->fresh && look->create_failures) /* it could not listen there, and that is reported */
+                return LACK_NOTHING;
         if (k->is_static) {
                 if (!asked) /* of fewer workers the first still asks */
                         return g->same_content || k->key.worker == 0 ? LACK_STATIC_KEY : LACK_NOTHING;
@@ -220,7 +255,7 @@ enum look_lack escrow_take_look(struct escrow *e, const struct escrow_gate *g, c
         return LACK_NOTHING;
 }
 
-static void settle_key(struct escrow *e, uint64_t epoch, uint32_t i, const struct look_key *seen, struct effects *out)
+static void settle_key(struct escrow *e, uint64_t epoch, uint32_t i, const struct look_key *seen, bool warming, struct effects *out)
 {
         struct escrow_key *k = &e->keys[i];
         struct escrow_claim *c = claim_of(e, k, epoch);
@@ -238,6 +273,7 @@ static void settle_key(struct escrow *e, uint64_t epoch, uint32_t i, const struc
                         effects_add(out, (struct effect){ .kind = DO_REVIVE, .key = i });
                 }
                 k->inode = seen->inode;
+                k->fresh = false;
                 k->silenced = false;
                 k->leaving = false;
                 c->harvested = true;
@@ -245,8 +281,11 @@ static void settle_key(struct escrow *e, uint64_t epoch, uint32_t i, const struc
         }
         if (k->leaving || (!seen && c->epoch == epoch))
                 return; /* its predecessor has it; or asked for while the look was under way: the next one tells */
+        if (k->fresh && warming && c->epoch == epoch)
+                return; /* it has it, and listens there when it is done */
         if (k->inode) {
-                effects_add(out, (struct effect){ .kind = DO_REPORT, .epoch = epoch, .value = REPORT_REMOVED, .key = i });
+                if (!k->fresh) /* else nobody has ever listened there */
+                        effects_add(out, (struct effect){ .kind = DO_REPORT, .epoch = epoch, .value = REPORT_REMOVED, .key = i });
                 close_key(e, i, out);
         }
         /* What was there and is gone will be asked for anew. What never was there yet may be a listener that is warming. */
@@ -259,7 +298,7 @@ void escrow_settle(struct escrow *e, uint64_t epoch, const struct look *look, st
         if (look->harvest_failed)
                 return; /* nothing was learned: keep what there is */
         for (uint32_t i = 0; i < e->n; i++)
-                settle_key(e, epoch, i, look_find(look, i), out);
+                settle_key(e, epoch, i, look_find(look, i), look->warming, out);
 }
 
 void escrow_terminated(struct escrow *e, uint64_t epoch, struct effects *out)
@@ -275,6 +314,7 @@ static void silence_key(struct escrow *e, uint32_t i, struct effects *out)
                 return;
         effects_add(out, (struct effect){ .kind = DO_SILENCE, .key = i });
         e->keys[i].silenced = true;
+        e->keys[i].fresh = false; /* what is revived listens */
         e->keys[i].shuffled = true;
 }
 
@@ -305,6 +345,19 @@ void escrow_silence_idle(struct escrow *e, uint64_t epoch, struct effects *out)
                         silence_key(e, i, out);
 }
 
+bool escrow_silence_fresh(struct escrow *e, struct effects *out)
+{
+        bool any = false;
+
+        for (uint32_t i = 0; i < e->n; i++) {
+                if (!e->keys[i].inode || !e->keys[i].fresh)
+                        continue;
+                silence_key(e, i, out);
+                any = true;
+        }
+        return any;
+}
+
 void escrow_revive_accepted(struct escrow *e, uint64_t epoch, struct effects *out)
 {
         for (uint32_t i = 0; i < e->n; i++) {
@@ -326,7 +379,7 @@ void escrow_repeat(const struct escrow *e, bool revive, bool steered, struct eff
                         effects_add(out, (struct effect){ .kind = DO_UNSTEER, .key = i });
                 if (e->keys[i].silenced)
                         effects_add(out, (struct effect){ .kind = DO_SILENCE, .key = i });
-                else if (revive || e->keys[i].shuffled) /* harmless to one that listens */
+                else if ((revive || e->keys[i].shuffled) && !e->keys[i].fresh) /* harmless to one that listens */
                         effects_add(out, (struct effect){ .kind = DO_REVIVE, .key = i });
         }
 }
@@ -384,8 +437,11 @@ void escrow_begin_trial(struct escrow *e, uint64_t epoch)
         e->trial = epoch;
 }
 
-void escrow_end_trial(struct escrow *e)
+void escrow_end_trial(struct escrow *e, struct effects *out)
 {
+        for (uint32_t i = 0; i < e->n; i++)
+                if (e->keys[i].opened)
+                        close_key(e, i, out);
         forget_trial(e);
         e->trial = NO_EPOCH;
 }
@@ -486,10 +542,11 @@ void escrow_commit(struct escrow *e, const struct look *look, struct effects *ou
         for (uint32_t i = 0; i < e->n; i++) {
                 e->keys[i].leaving = e->keys[i].leaving || trial_leaves(e, i, look_find(look, i));
                 e->keys[i].by[CLAIM_WANTED] = e->keys[i].by[CLAIM_TRIAL];
+                keep_opened(&e->keys[i]);
         }
-        escrow_end_trial(e);
+        escrow_end_trial(e, out);
         for (uint32_t i = 0; i < e->n; i++)
-                settle_key(e, epoch, i, look_find(look, i), out);
+                settle_key(e, epoch, i, look_find(look, i), look->warming, out);
 }
 
 static bool is_steered(const struct escrow *e, const struct group *g)

@@ -36,9 +36,11 @@ struct escrow_claim {
 struct escrow_key {
         struct hr_key key;
         uint64_t inode;     /* of the held socket; 0: not held */
+        uint64_t opened;    /* of one that was opened for the epoch on trial, and is nobody else's yet; then none is held */
         uint32_t steer;     /* the group's new connections go to this many members; 0: wherever the kernel sends them */
         bool is_static;     /* stands in the bootstrap of the epoch that was looked at last */
         bool silenced;
+        bool fresh;         /* opened by us, and nobody was seen to listen on it yet: who connects is refused */
         bool shuffled;      /* silenced once, or opened beside a stranger's: where it stands in its group is not known */
         bool leaving;       /* what serves now does not listen there: closed once its predecessor has ceased to */
         struct escrow_claim by[CLAIMS];
@@ -125,6 +127,23 @@ bool escrow_asked_twice(struct escrow *e, uint64_t epoch, const struct hr_key *k
 /** escrow_find() - Return: the index of a key, or NO_KEY */
 uint32_t escrow_find(const struct escrow *e, const struct hr_key *key);
 
+/* What there is to be passed on to whoever asks: the inode, or 0. */
+static inline uint64_t escrow_socket(const struct escrow_key *k)
+{
+        return k->inode ? k->inode : k->opened;
+}
+
+/**
+ * escrow_to_open() - an epoch asks for a key of an address that it may not bind itself
+ *
+ * To be called before escrow_asked(). Return: the index of the key whose socket must be opened first, or NO_KEY: there is one, or
+ * the key is ambiguous, or the table is full.
+ */
+uint32_t escrow_to_open(struct escrow *e, uint64_t epoch, const struct hr_key *key);
+
+/** escrow_opened() - it was, for this epoch, and the keeper has it */
+void escrow_opened(struct escrow *e, uint64_t epoch, uint32_t key, uint64_t inode);
+
 /** escrow_held_by_keeper() - a new agent learns from the keeper what is held. Return: index or NO_KEY */
 uint32_t escrow_held_by_keeper(struct escrow *e, const struct hr_key *key, uint64_t inode);
 
@@ -148,13 +167,13 @@ void escrow_settle(struct escrow *e, uint64_t epoch, const struct look *look, st
 /** escrow_begin_trial() - an epoch is launched beside the one that is wanted: what it asks for is noted apart */
 void escrow_begin_trial(struct escrow *e, uint64_t epoch);
 
-/** escrow_end_trial() - it is not wanted any more: as if it had never asked */
-void escrow_end_trial(struct escrow *e);
+/** escrow_end_trial() - it is not wanted any more: as if it had never asked; what was opened for it alone is closed */
+void escrow_end_trial(struct escrow *e, struct effects *out);
 
 /**
  * escrow_grow() - an epoch on trial asks for a worker's socket that nobody holds, of a listener that has some
  *
- * It is about to open a socket of its own in the group. Until it is wanted, new connections shall not go there.
+ * It is about to listen on a socket of its own in the group, opened by itself or for it. Until it is wanted, new connections shall not go there.
  */
 void escrow_grow(struct escrow *e, const struct hr_key *key, struct effects *out);
 
@@ -199,6 +218,12 @@ void escrow_silence_all(struct escrow *e, struct effects *out);
 
 /** escrow_silence_idle() - as escrow_silence_all(), but leaves what this epoch was seen to accept from (NO_EPOCH: none) */
 void escrow_silence_idle(struct escrow *e, uint64_t epoch, struct effects *out);
+
+/**
+ * escrow_silence_fresh() - one is dead that may have listened on what was opened for another; that one revives it
+ * Return: true if there was any
+ */
+bool escrow_silence_fresh(struct escrow *e, struct effects *out);
 
 /** escrow_revive_accepted() - what this epoch accepts from need not be silent until it accepts everywhere */
 void escrow_revive_accepted(struct escrow *e, uint64_t epoch, struct effects *out);

@@ -19,7 +19,7 @@ struct image_header {
         uint64_t trial;
 };
 
-enum { IMAGE_VERSION = 2 };
+enum { IMAGE_VERSION = 3 };
 
 struct image_claim {
         uint64_t epoch;
@@ -28,10 +28,10 @@ struct image_claim {
 };
 
 struct image_key {
-        uint64_t inode;
+        uint64_t inode, opened;
         uint32_t worker, steer;
         uint8_t is_static, silenced, leaving, shuffled;
-        uint8_t url_bytes, netns_bytes, reserved2[2];
+        uint8_t url_bytes, netns_bytes, fresh, reserved2;
         struct image_claim by[CLAIMS];
 };
 
@@ -48,12 +48,14 @@ static bool put_key(uint8_t *buf, size_t size, size_t *at, const struct escrow_k
 {
         struct image_key ik = {
                 .inode = k->inode,
+                .opened = k->opened,
                 .worker = k->key.worker,
                 .steer = k->steer,
                 .is_static = k->is_static,
                 .silenced = k->silenced,
                 .leaving = k->leaving,
                 .shuffled = k->shuffled,
+                .fresh = k->fresh,
                 .url_bytes = (uint8_t)strlen(k->key.url),
                 .netns_bytes = (uint8_t)strlen(k->key.netns),
         };
@@ -124,16 +126,19 @@ static bool get_key(const uint8_t *buf, size_t n, size_t *at, struct escrow_key 
 
         if (!get(buf, n, at, &ik, sizeof(ik)) || ik.url_bytes >= HR_URL_BYTES || ik.netns_bytes >= HR_NETNS_BYTES)
                 return false;
-        if (ik.is_static > 1 || ik.silenced > 1 || ik.leaving > 1 || ik.shuffled > 1 || ik.reserved2[0] || ik.reserved2[1])
+        if (ik.is_static > 1 || ik.silenced > 1 || ik.leaving > 1 || ik.shuffled > 1 || ik.fresh > 1 || ik.reserved2 ||
+            (ik.inode && ik.opened))
                 return false;
         *k = (struct escrow_key){
                 .key.worker = ik.worker,
                 .inode = ik.inode,
+                .opened = ik.opened,
                 .steer = ik.steer,
                 .is_static = ik.is_static != 0,
                 .silenced = ik.silenced != 0,
                 .leaving = ik.leaving != 0,
                 .shuffled = ik.shuffled != 0,
+                .fresh = ik.fresh != 0,
         };
         for (size_t i = 0; i < CLAIMS; i++)
                 if (!get_claim(&ik.by[i], &k->by[i]))

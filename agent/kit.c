@@ -122,7 +122,8 @@ static int write_all(int fd, const char *text, size_t n)
         return 0;
 }
 
-static int write_new_file(const char *path, mode_t mode, const char *text, size_t n)
+/* @gid: of the group that may read it; -1: ours */
+static int write_new_file(const char *path, mode_t mode, gid_t gid, const char *text, size_t n)
 {
         CLEANUP(close_fd) int fd = -1;
         int r;
@@ -131,7 +132,7 @@ static int write_new_file(const char *path, mode_t mode, const char *text, size_
         fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
         if (fd < 0)
                 return -errno;
-        r = fchmod(fd, mode) < 0 ? -errno : write_all(fd, text, n);
+        r = (gid != (gid_t)-1 && fchown(fd, (uid_t)-1, gid) < 0) || fchmod(fd, mode) < 0 ? -errno : write_all(fd, text, n);
         if (r < 0)
                 (void)unlink(path);
         return r;
@@ -139,16 +140,36 @@ static int write_new_file(const char *path, mode_t mode, const char *text, size_
 
 /* ---- what goes -------------------------------------------------------------------------------------- */
 
-static void empty_folder(const char *path)
+/* The folder is the proxy's, and a broken one may have made anything in it: no link is followed. @fd is taken. */
+static void empty_folder(int fd, int depth)
 {
-        DIR *d = opendir(path);
+        DIR *d = fdopendir(fd);
 
-        if (!d)
+        if (!d) {
+                (void)close(fd);
                 return;
-        for (struct dirent *e; (e = readdir(d));)
-                if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-                        (void)unlinkat(dirfd(d), e->d_name, 0);
+        }
+        for (struct dirent *e; (e = readdir(d));) {
+                int in;
+
+                if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || unlinkat(dirfd(d), e->d_name, 0) == 0 || depth == 0)
+                        continue;
+                in = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                if (in >= 0)
+                        empty_folder(in, depth - 1);
+                (void)unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
+        }
         closedir(d);
+}
+
+static void remove_folder(const char *path)
+{
+        enum { DEEPEST = 16 };
+        int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+        if (fd < 0)
+                return;
+        empty_folder(fd, DEEPEST);
         (void)rmdir(path);
 }
 
@@ -219,7 +240,7 @@ void kit_forget_process(const char *run_dir, uint64_t epoch)
         int r = kit_base_id(run_dir, epoch, &base_id);
 
         if (path_of(path, sizeof(path), run_dir, "e", epoch, "") == 0)
-                empty_folder(path);
+                remove_folder(path);
         if (r == 0 || r == -EINVAL) /* else it may name a segment: it stays until it can be read */
                 remove_segment(run_dir, epoch, base_id);
 }
@@ -311,31 +332,31 @@ int kit_read_content(const struct kit_maker *m, char **ret_text, size_t *ret_byt
                                sizeof(words));
 }
 
-/* @environment: NULL unless variables are to be replaced; @m: NULL: a copy of a snapshot, in which all leads where it should */
-static int write_snapshot(const char *source, char *const *environment, const struct kit_maker *m, const char *path, char *reterr,
-                          size_t reterr_size)
+/* @environment: NULL unless variables are to be replaced; @rules: NULL: a copy of a snapshot, in which all leads where it should */
+static int write_snapshot(const struct kit_maker *m, const char *source, char *const *environment, const struct kit_maker *rules,
+                          const char *path, char *reterr, size_t reterr_size)
 {
         CLEANUP(free_ptr) char *text = NULL;
         size_t n;
-        int r = kit_read_config(source, environment, m ? m->rules : NULL, m ? m->n_rules : 0, &text, &n, reterr,
+        int r = kit_read_config(source, environment, rules ? rules->rules : NULL, rules ? rules->n_rules : 0, &text, &n, reterr,
                                 reterr_size);
 
         if (r != 0)
                 return r;
-        r = write_new_file(path, 0440, text, n);
+        r = write_new_file(path, 0440, m->user->other ? m->user->gid : (gid_t)-1, text, n);
         if (r < 0)
                 (void)snprintf(reterr, reterr_size, "cannot write snapshot %s: %s", path, strerror(-r));
         return r;
 }
 
 /* A snapshot is immutable, so a second name is as good as a copy; not every file system has second names. */
-static int copy_snapshot(const char *source, const char *path, char *reterr, size_t reterr_size)
+static int copy_snapshot(const struct kit_maker *m, const char *source, const char *path, char *reterr, size_t reterr_size)
 {
         (void)unlink(path);
         if (link(source, path) == 0)
                 return 0;
         if (errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK)
-                return write_snapshot(source, NULL, NULL, path, reterr, reterr_size);
+                return write_snapshot(m, source, NULL, NULL, path, reterr, reterr_size);
         (void)snprintf(reterr, reterr_size, "cannot link snapshot %s to %s: %s", source, path, strerror(errno));
         return -errno;
 }
@@ -346,12 +367,12 @@ static int make_snapshot(const struct kit_maker *m, uint64_t epoch, uint64_t cop
         int r = kit_snapshot_path(m, epoch, path, sizeof(path));
 
         if (r == 0 && copy_of == CONTENT_DISK)
-                return write_snapshot(m->args->config_path, m->expand ? m->environment : NULL, m, path, reterr, reterr_size);
+                return write_snapshot(m, m->args->config_path, m->expand ? m->environment : NULL, m, path, reterr, reterr_size);
         if (r == 0 && copy_of == CONTENT_KEPT)
-                return write_snapshot(m->kept, NULL, m, path, reterr, reterr_size);
+                return write_snapshot(m, m->kept, NULL, m, path, reterr, reterr_size);
         if (r == 0)
                 r = kit_snapshot_path(m, copy_of, source, sizeof(source));
-        return r < 0 ? r : copy_snapshot(source, path, reterr, reterr_size);
+        return r < 0 ? r : copy_snapshot(m, source, path, reterr, reterr_size);
 }
 
 /* Creating the segment exclusively is what reserves a base id; its number is on disk before, so that it can be removed. */
@@ -368,10 +389,10 @@ static int reserve_base_id(const struct kit_maker *m, uint64_t epoch, uint64_t *
                 if (getrandom(&draw, sizeof(draw), 0) != (ssize_t)sizeof(draw))
                         return -errno;
                 id = 1 + draw % HR_BASE_ID_MAX;
-                r = write_new_file(path, 0600, text, (size_t)snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64 "\n", id, m->command));
+                r = write_new_file(path, 0600, (gid_t)-1, text, (size_t)snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64 "\n", id, m->command));
                 if (r < 0)
                         break;
-                r = hr_segment_create(id, &layout, geteuid(), getegid());
+                r = hr_segment_create(id, &layout, m->user->other ? m->user->uid : geteuid(), m->user->other ? m->user->gid : getegid());
                 if (r == 0) {
                         *ret = id;
                         return 0;
@@ -386,12 +407,34 @@ static int reserve_base_id(const struct kit_maker *m, uint64_t epoch, uint64_t *
         return r;
 }
 
-static int bind_one(const char *socket_path, uint64_t base_id, unsigned index, enum hr_role role, int *ret)
+/* The folder is still ours, so what is given away is what was bound. */
+static int give(const struct kit_maker *m, const char *path)
+{
+        return m->user->other && lchown(path, m->user->uid, m->user->gid) < 0 ? -errno : 0;
+}
+
+static int bind_one(const struct kit_maker *m, const char *socket_path, uint64_t base_id, unsigned index, enum hr_role role, int *ret)
 {
         struct sockaddr_un addr;
         int r = hr_name(socket_path, base_id, index, role, &addr);
 
-        return r < 0 ? r : hr_bind(&addr, 0600, ret);
+        if (r == 0)
+                r = hr_bind(&addr, 0600, ret);
+        return r < 0 ? r : give(m, addr.sun_path);
+}
+
+/* One that could not be emptied is put aside: its number must not be lost to us by what is in it. */
+static int make_folder(const char *folder)
+{
+        char aside[PATH_MAX];
+        int n;
+
+        if (mkdir(folder, 0700) == 0)
+                return 0;
+        n = snprintf(aside, sizeof(aside), "%s.left-by-%d", folder, (int)getpid());
+        if (errno != EEXIST || n >= (int)sizeof(aside) || rename(folder, aside) < 0)
+                return -errno;
+        return mkdir(folder, 0700) < 0 ? -errno : 0;
 }
 
 /* The proxy runs with restart epoch N+1: it asks the index of N, and answers the index of N+2. */
@@ -402,17 +445,30 @@ static int bind_names(const struct kit_maker *m, uint64_t epoch, struct kit *k, 
 
         if (r == 0)
                 r = kit_socket_path(m->run_dir, epoch, path, sizeof(path));
-        if (r == 0 && mkdir(folder, 0700) < 0)
-                r = -errno;
         if (r == 0)
-                r = bind_one(path, k->base_id, hr_index(epoch), HR_ROLE_PARENT, &k->parent_fd);
+                r = make_folder(folder);
         if (r == 0)
-                r = bind_one(path, k->base_id, hr_index(epoch + 2), HR_ROLE_CHILD, &k->child_fd);
+                r = bind_one(m, path, k->base_id, hr_index(epoch), HR_ROLE_PARENT, &k->parent_fd);
         if (r == 0)
-                r = bind_one(path, k->base_id, hr_index(epoch + 2), HR_ROLE_UDP_CHILD, &k->udp_fd);
+                r = bind_one(m, path, k->base_id, hr_index(epoch + 2), HR_ROLE_CHILD, &k->child_fd);
+        if (r == 0)
+                r = bind_one(m, path, k->base_id, hr_index(epoch + 2), HR_ROLE_UDP_CHILD, &k->udp_fd);
+        if (r == 0)
+                r = give(m, folder);
         if (r < 0)
                 (void)snprintf(reterr, reterr_size, "cannot bind the protocol sockets in %s: %s", folder, strerror(-r));
         return r;
+}
+
+void kit_run_as(struct launch *l, const struct proxy_user *u)
+{
+        if (!u->other)
+                return;
+        l->flags |= LAUNCH_SET_IDS | LAUNCH_CHOWN_OUTPUT;
+        l->uid = u->uid;
+        l->gid = u->gid;
+        l->groups = u->groups;
+        l->n_groups = u->n_groups;
 }
 
 /* An Envoy that takes part in hot restart asks for its parent's death itself; any other process is told. */
@@ -431,6 +487,7 @@ static int seal(const struct kit_maker *m, char *const *argv, const char *binary
                 .nofile_hard = m->nofile_hard,
         };
 
+        kit_run_as(&l, m->user);
         return launch_seal(&l, ret_fd);
 }
 

@@ -2,8 +2,8 @@
 /*
  * Launch kits: all that must lie ready so that a death costs one message, one fork, one exec. A kit of epoch N is
  *
- *   RUN_DIR/envoy-revN.EXT   the immutable snapshot that it runs from
- *   RUN_DIR/eN/              0700: our three protocol names and, once it runs, Envoy's four and its admin socket
+ *   RUN_DIR/envoy-revN.EXT   the immutable snapshot that it runs from, readable for the proxy's group
+ *   RUN_DIR/eN/              0700, the proxy's: our three protocol names and, once it runs, Envoy's four and its admin socket
  *   RUN_DIR/eN.id            its base id and the number of its command line, written before the segment is made, so that no segment is ever lost
  *   a segment of Envoy's shared memory, which reserves the base id
  *   a launch record, for the keeper
@@ -18,8 +18,11 @@
 #include <sys/types.h>
 
 #include "agent/proxy_args.h"
+#include "agent/proxy_user.h"
 #include "agent/rewrite.h"
 #include "hotrestart/hotrestart.h"
+
+struct launch;
 
 struct kit_maker {
         const char *run_dir;
@@ -29,6 +32,7 @@ struct kit_maker {
         const struct proxy_args *args;  /* of the proxy's command line */
         uint64_t command;               /* its number */
         char *const *environment;       /* what the proxy gets */
+        const struct proxy_user *user;  /* who it runs as */
         uint64_t nofile_soft, nofile_hard;
         uid_t uid;                      /* of the proxy */
         gid_t gid;
@@ -60,6 +64,9 @@ enum { KIT_E_CONFIG = 1 };
 int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool udp, const char *binary, struct kit *ret,
              char *reterr, size_t reterr_size);
 void kit_done(struct kit *k); /* closes what is open */
+
+/** kit_run_as() - a launch gives its rights away before it executes; and the pipes that it prints to, so that /dev/stdout can be opened */
+void kit_run_as(struct launch *l, const struct proxy_user *u);
 
 /**
  * kit_validate_record() - a launch record for `PROXY --mode validate` on the snapshot of an epoch

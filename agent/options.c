@@ -92,7 +92,7 @@ static const struct option_key keys[] = {
         { "listen", "ADDR", K_LIST, AT(listen), 0, 0, 0, NULL, true, "socket that baton opens; may be repeated" },
         { "probe", "tcp|URL", K_STRING, AT(probe), 0, 0, 0, NULL, true, "how readiness of another server is found out" },
         { "state-dir", "DIR", K_STRING, AT(state_dir), 0, 0, 0, NULL, false, "what served last, kept over a reboot" },
-        { "proxy-user", "USER", K_STRING, AT(proxy_user), 0, 0, 0, NULL, true, "who the proxy runs as" },
+        { "proxy-user", "USER[:GROUP]", K_STRING, AT(proxy_user), 0, 0, 0, NULL, false, "who the proxy runs as: a name or number, or USER:GROUP" },
         { "expand-env", NULL, K_FLAG, AT(expand_env), 0, 0, 0, NULL, false, "replace ${VAR} and ${VAR:-default} in the proxy's config" },
         { "allow-listener-loss", NULL, K_FLAG, AT(allow_listener_loss), 0, 0, 0, NULL, false, "do not wait for listeners of the control plane" },
         { "stats-interval", "D", K_DURATION, AT(stats_interval_ms), 0, DAY_MS, 10000, NULL, true, "between two samples of the statistics" },
@@ -666,6 +666,7 @@ static int resolve(struct parse *p)
 {
         struct options *o = p->out;
         const char *admin = options_str(o, o->admin);
+        struct proxy_user_error unknown;
         int r = 0;
 
         if (!*options_str(o, o->name))
@@ -687,6 +688,8 @@ static int resolve(struct parse *p)
                 o->handover = looks_like_envoy(o) ? HANDOVER_ENVOY : HANDOVER_NONE;
         if (o->handover == HANDOVER_LISTEN_FDS)
                 return complain(p, "baton run: --handover: listen-fds is not in this version");
+        if (r == 0 && proxy_user_resolve(options_str(o, o->proxy_user), &o->user, &unknown) != 0)
+                return complain(p, "baton run: --proxy-user: %s", unknown.text);
         return r;
 }
 

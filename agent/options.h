@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/proxy_user.h"
+
 #ifndef OPTIONS_VERSION
 #define OPTIONS_VERSION 1
 #endif
@@ -51,6 +53,7 @@ struct options {
         int64_t certs_rsa_bits, certs_ec_bits;
         int64_t on_exhausted, on_clean_exit, log_format, certs_mode, certs_verify;
         int64_t log_level;     /* LOG_DEBUG... */
+        struct proxy_user user; /* --proxy-user, as it was found at the start */
         bool drain_time_given; /* else Envoy's --drain-time-s counts */
         uint32_t n_proxy_args;
         options_string proxy_args[OPTIONS_PROXY_ARGS_MAX];

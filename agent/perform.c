@@ -18,6 +18,7 @@
 #include "agent/clock.h"
 #include "agent/keep.h"
 #include "agent/log.h"
+#include "agent/open_port.h"
 #include "agent/preflight.h"
 #include "agent/reports.h"
 #include "agent/same_file.h"
@@ -332,6 +333,31 @@ static void stop_all(struct agent *a, int status)
         exit(status);
 }
 
+/*
+ * Should memory run out, one that drains is the one to lose: its successor serves. Relative to us, whose value it was launched with,
+ * so that doing it twice does no more, and never less than it has. Who may not is not helped.
+ */
+static void make_expendable(const struct proc *p)
+{
+        enum { MORE = 500, MOST = 1000 };
+        CLEANUP(proxy_user_leave) struct proxy_user_view v = proxy_user_view(&p->agent->options->user);
+        CLEANUP(close_fd) int ours = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
+        CLEANUP(close_fd) int its = -1;
+        char path[64], text[16] = "", now[16] = "";
+        long want;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", p->pid);
+        its = open(path, O_RDWR | O_CLOEXEC);
+        /* Signal 0 after the file was opened: it lives, so the file is not of another one with its number. */
+        if (ours < 0 || its < 0 || p->pidfd < 0 || syscall(SYS_pidfd_send_signal, p->pidfd, 0, NULL, 0) < 0 ||
+            read(ours, text, sizeof(text) - 1) <= 0 || read(its, now, sizeof(now) - 1) <= 0)
+                return;
+        want = strtol(text, NULL, 10) + MORE;
+        want = want > MOST ? MOST : want;
+        if (want > strtol(now, NULL, 10) && pwrite(its, text, (size_t)snprintf(text, sizeof(text), "%ld", want), 0) < 0)
+                return;
+}
+
 static void perform_on_proc(struct proc *p, const struct effect *fx)
 {
         switch (fx->kind) {
@@ -355,6 +381,7 @@ static void perform_on_proc(struct proc *p, const struct effect *fx)
                 return;
         case DO_DRAIN_LISTENERS:
                 proc_drain_listeners(p);
+                make_expendable(p);
                 return;
         case DO_SAMPLE:
                 look_sample(p);
@@ -363,6 +390,7 @@ static void perform_on_proc(struct proc *p, const struct effect *fx)
         case DO_LAUNCH:
         case DO_SIGNAL:
         case DO_FORGET:
+        case DO_OPEN:
         case DO_REVIVE:
         case DO_HOLD:
         case DO_CLOSE:
@@ -398,6 +426,9 @@ void perform(struct agent *a, const struct effect *fx)
                 return;
         case DO_FORGET:
                 forget(a, fx);
+                return;
+        case DO_OPEN:
+                open_port(a, fx);
                 return;
         case DO_REVIVE:
                 if (a->sockets[fx->key] >= 0)

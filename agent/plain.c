@@ -34,8 +34,10 @@ static int launch_it(struct agent *a, struct wire_job *job, int *ret_pidfd)
                 .nofile_soft = a->keeper.nofile_soft,
                 .nofile_hard = a->keeper.nofile_hard,
         };
-        int r = launch_seal(&l, &record);
+        int r;
 
+        kit_run_as(&l, &a->options->user);
+        r = launch_seal(&l, &record);
         if (r == 0)
                 r = keeper_link_hold(a->link, names, &record, 1);
         return r < 0 ? r : keeper_link_launch(a->link, JOB, names[0], job, ret_pidfd);

@@ -123,7 +123,7 @@ static void try_to_bind(struct agent *a)
 
         agent_bootstrap(a, a->preflight.epoch, &b);
         for (size_t i = 0; i < b.n_urls; i++) {
-                int r = escrow_holds_url(&a->s.escrow, b.urls[i]) ? 0 : bind_probe(b.urls[i], &b.listeners[i]);
+                int r = escrow_holds_url(&a->s.escrow, b.urls[i]) ? 0 : bind_probe(b.urls[i], &b.listeners[i], &a->options->user);
 
                 if (r >= 0)
                         continue;

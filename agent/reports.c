@@ -63,7 +63,8 @@ void report_exit(struct agent *a, const struct wire_job *job)
         if (job->job != a->s.upgrade.candidate)
                 (void)snprintf(a->last_reason, sizeof(a->last_reason), "%s", a->kit_error);
         log_event(LOG_ERR, "launch.failed", F_UINT("epoch", job->job), F_STR("error", a->kit_error),
-                  F_STR("do", "check the path and the permissions of the proxy"));
+                  F_STR("do", a->options->user.other ? "check the path, and that the user of --proxy-user may execute it"
+                                                     : "check the path and the permissions of the proxy"));
 }
 
 static const char *config_of(const struct agent *a, uint64_t epoch)

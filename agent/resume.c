@@ -23,7 +23,7 @@ static bool was_closed(const struct agent *a, const struct hr_key *key)
 {
         uint32_t k = escrow_find(&a->s.escrow, key);
 
-        return k == NO_KEY || a->s.escrow.keys[k].inode == 0;
+        return k == NO_KEY || escrow_socket(&a->s.escrow.keys[k]) == 0;
 }
 
 static void take_sockets(struct agent *a, struct inventory *inv, bool loaded)
@@ -54,6 +54,7 @@ static void take_sockets(struct agent *a, struct inventory *inv, bool loaded)
 /* A process that has been told to drain has closed them, but for those of UDP. Return: true also if it cannot be looked into */
 static bool holds_a_listener(const struct agent *a, int pid)
 {
+        CLEANUP(proxy_user_leave) struct proxy_user_view v = proxy_user_view(&a->options->user); /* who may look into it */
         char path[64], target[64];
         bool held = false;
         DIR *d;

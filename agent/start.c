@@ -23,6 +23,7 @@
 #include "agent/keeper/trial.h"
 #include "agent/keep.h"
 #include "agent/log.h"
+#include "agent/open_port.h"
 #include "agent/plain.h"
 #include "agent/preflight.h"
 #include "agent/reports.h"
@@ -74,6 +75,7 @@ static void set_limits(struct agent *a)
                 .restart_clean = o->on_clean_exit == ON_CLEAN_EXIT_RESTART,
                 .allow_loss = o->allow_listener_loss,
                 .no_auto = o->no_auto_upgrade,
+                .low_ports = open_port_limit(o),
         };
 }
 
@@ -117,8 +119,9 @@ static void use_options(struct agent *a)
                 .drain_time_s = o->drain_time_ms / 1000,
                 .protocol = o->handover == HANDOVER_ENVOY,
                 .expand = o->expand_env,
-                .uid = geteuid(),
-                .gid = getegid(),
+                .user = &o->user,
+                .uid = o->user.other ? o->user.uid : geteuid(),
+                .gid = o->user.other ? o->user.gid : getegid(),
                 .nofile_soft = a->keeper.nofile_soft,
                 .nofile_hard = a->keeper.nofile_hard,
         };
@@ -170,6 +173,12 @@ static void claim_run_dir(struct agent *a)
 
         if (r != 0)
                 (void)fail(a, r == INSTANCE_E_USAGE ? STATUS_USAGE : STATUS_FAILED, "run-dir.refused", error.text);
+        r = proxy_user_reaches(&a->options->user, a->run_dir);
+        if (r < 0) {
+                (void)snprintf(error.text, sizeof(error.text), "the proxy's user (--proxy-user %s) cannot get into run directory %s: %s; use one whose "
+                               "parents let everybody pass", options_str(a->options, a->options->proxy_user), a->run_dir, strerror(-r));
+                (void)fail(a, STATUS_FAILED, "run-dir.refused", error.text);
+        }
         if (hold_one(a, "lock", lock) < 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "the keeper cannot hold the lock");
         kit_sweep(a->run_dir, nobody, NULL); /* leftovers of an instance that could not clean up */

@@ -376,6 +376,9 @@ static void on_epoch_event(struct step *t, struct epoch *e)
         case ON_REQUEST:
                 step_requested(t, e);
                 return;
+        case ON_OPENED:
+                step_opened(t, e);
+                return;
         case ON_LOOK:
                 step_looked(t, e);
                 return;
@@ -476,6 +479,7 @@ static void on_event(struct step *t)
         case ON_PROCESS:
         case ON_LAUNCH_FAILED:
         case ON_EXIT:
+        case ON_OPENED:
         case ON_REQUEST:
         case ON_LOOK:
         case ON_LISTENERS:

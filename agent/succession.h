@@ -31,6 +31,7 @@ struct succession_limits {
         bool no_auto;          /* --no-auto-upgrade */
         bool keeps;            /* --state-dir */
         bool kept;             /* and there is something in it */
+        int low_ports;         /* TCP ports below it are opened for a proxy whose user may not bind them; 0: none are */
 };
 
 enum last_kind { LAST_NONE, LAST_START, LAST_CRASH, LAST_UPGRADE, LAST_ROLLBACK };
@@ -111,6 +112,7 @@ enum succession_event {
         ON_LAUNCH_FAILED,   /* epoch; the kit or the keeper cannot do it */
         ON_EXIT,            /* epoch, exit_code, exit_status, exited */
         ON_REQUEST,         /* epoch, request, key; look with the queues for HR_DRAIN_LISTENERS */
+        ON_OPENED,          /* epoch; value: a key; inode, or 0: it cannot be opened */
         ON_LOOK,            /* epoch, look */
         ON_LISTENERS,       /* epoch; value: 1 changed, 0 not */
         ON_SAMPLE,          /* epoch, in_flight, requests_total, connections */
@@ -135,6 +137,7 @@ struct succession_input {
         uint64_t epoch;
         int64_t value;
         uint64_t base_id;
+        uint64_t inode;
         int32_t pid;
         int32_t exit_code, exit_status;
         struct mono exited;

@@ -54,6 +54,7 @@ void step_accepted(struct step *t, struct epoch *e); /* it is the one that serve
 enum look_lack step_judge(struct step *t, const struct epoch *e);
 void step_looked(struct step *t, struct epoch *e);
 void step_requested(struct step *t, struct epoch *e);
+void step_opened(struct step *t, struct epoch *e);    /* what its request waited for */
 
 /* succession_upgrade.c */
 void step_upgrade_asked(struct step *t);

@@ -112,7 +112,20 @@ static bool strangers_listen(const struct succession *s, const struct epoch *e)
         return s->steered_for != NO_EPOCH;
 }
 
-static void answer_pass(struct step *t, struct epoch *e, bool retold)
+static void revive(struct step *t, const struct epoch *e, uint32_t key)
+{
+        struct succession *s = t->s;
+
+        effects_add(t->out, (struct effect){ .kind = DO_REVIVE, .epoch = e->number, .key = key });
+        s->escrow.keys[key].silenced = false;
+        if (mono_is_never(s->hold_until)) { /* clients wait again, and again not for ever */
+                s->hold_until = mono_after_ms(t->now, t->l->hold_ms);
+                effects_report(t->out, e->number, REPORT_REVIVED, 0);
+        }
+}
+
+/* @opened: just now, for it */
+static void answer_pass(struct step *t, struct epoch *e, bool retold, bool opened)
 {
         struct succession *s = t->s;
         bool again = retold && escrow_find(&s->escrow, t->in->key) == e->asked_key;
@@ -126,34 +139,41 @@ static void answer_pass(struct step *t, struct epoch *e, bool retold)
                 effects_report(t->out, e->number, REPORT_TOO_MANY_KEYS, KEYS_MAX);
         e->owed_key = pass ? key : NO_KEY;
         e->asked_key = key;
-        if (key != NO_KEY && !s->escrow.keys[key].inode) /* it opens its own */
+        if (key != NO_KEY && (opened || !s->escrow.keys[key].inode)) /* it opens its own, or will be the first to listen */
                 s->escrow.keys[key].shuffled = strangers_listen(s, e);
-        if (!pass && e->number == s->escrow.trial && key != NO_KEY && !s->escrow.keys[key].inode)
+        if (e->number == s->escrow.trial && key != NO_KEY && !s->escrow.keys[key].inode)
                 escrow_grow(&s->escrow, t->in->key, t->out);
-        if (!pass || !s->escrow.keys[key].silenced)
-                return;
-        effects_add(t->out, (struct effect){ .kind = DO_REVIVE, .epoch = e->number, .key = key });
-        s->escrow.keys[key].silenced = false;
-        if (mono_is_never(s->hold_until)) { /* clients wait again, and again not for ever */
-                s->hold_until = mono_after_ms(t->now, t->l->hold_ms);
-                effects_report(t->out, e->number, REPORT_REVIVED, 0);
-        }
+        if (pass && s->escrow.keys[key].silenced)
+                revive(t, e, key);
+        else if (pass && s->escrow.keys[key].fresh && !mono_is_never(s->outage) && mono_is_never(s->hold_until))
+                s->hold_until = mono_after_ms(t->now, t->l->hold_ms); /* clients wait from its listen() on, and not for ever */
 }
 
-void step_requested(struct step *t, struct epoch *e)
+/* Nothing is taken yet, so an agent that dies before ON_OPENED is stored finds the request again; what it had opened is closed. */
+static bool opens_first(struct step *t, const struct epoch *e)
+{
+        struct succession *s = t->s;
+        int port = t->in->request == HR_PASS_LISTEN_SOCKET ? hr_key_tcp_port(t->in->key) : -1;
+        uint32_t key;
+
+        if (port <= 0 || port >= t->l->low_ports || s->stop_drains || s->end != END_NOT || (e->number != s->wanted && e->number != s->escrow.trial))
+                return false;
+        key = escrow_to_open(&s->escrow, e->number, t->in->key);
+        if (key != NO_KEY)
+                effects_add(t->out, (struct effect){ .kind = DO_OPEN, .epoch = e->number, .key = key });
+        return key != NO_KEY;
+}
+
+static void answer(struct step *t, struct epoch *e, bool opened)
 {
         bool retold = e->retold;
 
-        if (!epoch_alive(e)) { /* what a dead one has left in its queue must not revive anything */
-                step_act(t, DO_TAKE, e->number, 0);
-                return;
-        }
         e->retold = false;
         e->owed = hr_parent_owes(t->in->request);
         if (e->owed == OWED_PASS && e->number != t->s->wanted && e->number != t->s->escrow.trial)
                 answer_bystander(t, e);
         else if (e->owed == OWED_PASS)
-                answer_pass(t, e, retold);
+                answer_pass(t, e, retold, opened);
         if (e->owed == OWED_PASS && e->state == EPOCH_SERVING) /* until we hold the new socket a crash would refuse */
                 e->next_look = mono_min(e->next_look, mono_after_ms(t->now, ADDED_LOOK_MS));
         if (t->in->request == HR_TERMINATE && e->udp && e->number == t->s->wanted)
@@ -172,4 +192,26 @@ void step_requested(struct step *t, struct epoch *e)
         if (t->in->look)
                 escrow_queues(&t->s->escrow, e->number, t->in->look->keys, t->in->look->n);
         step_feed(t, e, (struct epoch_input){ .event = ON_DRAIN_LISTENERS });
+}
+
+void step_requested(struct step *t, struct epoch *e)
+{
+        if (!epoch_alive(e)) /* what a dead one has left in its queue must not revive anything */
+                step_act(t, DO_TAKE, e->number, 0);
+        else if (!opens_first(t, e))
+                answer(t, e, false);
+}
+
+void step_opened(struct step *t, struct epoch *e)
+{
+        struct escrow *held = &t->s->escrow;
+        uint32_t key = (uint32_t)t->in->value;
+        const struct hr_key asked = held->keys[key].key;
+        const struct succession_input request = { .event = ON_REQUEST, .epoch = e->number, .request = HR_PASS_LISTEN_SOCKET, .key = &asked };
+        struct step again = *t;
+
+        if (t->in->inode)
+                escrow_opened(held, e->number, key, t->in->inode);
+        again.in = &request;
+        answer(&again, e, t->in->inode != 0);
 }

@@ -46,7 +46,7 @@ static void end_candidate(struct step *t, struct epoch *e)
 {
         struct succession *s = t->s;
 
-        escrow_end_trial(&s->escrow);
+        escrow_end_trial(&s->escrow, t->out);
         if (!epoch_alive(e)) {
                 e->state = EPOCH_GONE;
                 if (s->steered_for == NO_EPOCH)
@@ -540,6 +540,8 @@ void step_upgrade_ended(struct step *t, struct epoch *e)
         }
         if (e->number == s->leaver && s->leave != LEAVE_NOT)
                 leave_over(t);
+        if (e->trial && !succession_serving(s)) /* it shared what was opened for a start that goes on */
+                s->silenced_once = escrow_silence_fresh(&s->escrow, t->out) || s->silenced_once;
         if (e->number == s->steered_for) {
                 s->steered_for = NO_EPOCH;
                 if (s->escrow.trial == NO_EPOCH) /* else it is steered past what that one has opened, by now or soon */

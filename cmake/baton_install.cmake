@@ -32,5 +32,5 @@ install(CODE "
         configure_file(\"${CMAKE_CURRENT_SOURCE_DIR}/packaging/systemd/baton@.service.in\"
                 \"${CMAKE_CURRENT_BINARY_DIR}/baton@.service\" @ONLY)")
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/baton@.service DESTINATION lib/systemd/system)
-install(FILES docs/operations.md docs/protocol.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES docs/operations.md docs/privileges.md docs/protocol.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES packaging/envoy-sds.yaml packaging/systemd/baton.json DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)

@@ -86,6 +86,8 @@ bool hr_key_is_unix(const struct hr_key *k);
 /* Ends in port 0: the kernel chooses, so nobody can ask for it by this text again. */
 bool hr_key_is_ephemeral(const struct hr_key *k);
 
+int hr_key_tcp_port(const struct hr_key *k); /* -1: it is not TCP, or no address */
+
 /**
  * hr_key_address() - parse the text of a key into a socket address
  *

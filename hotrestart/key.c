@@ -128,3 +128,14 @@ int hr_key_address(const struct hr_key *k, struct sockaddr_storage *ret_addr, so
         *ret_type = hr_key_is_udp(k) ? SOCK_DGRAM : SOCK_STREAM;
         return 0;
 }
+
+int hr_key_tcp_port(const struct hr_key *k)
+{
+        struct sockaddr_storage addr;
+        socklen_t len;
+        int type;
+
+        if (hr_key_is_unix(k) || hr_key_is_udp(k) || hr_key_address(k, &addr, &len, &type) < 0)
+                return -1;
+        return ntohs(addr.ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)&addr)->sin6_port : ((const struct sockaddr_in *)&addr)->sin_port);
+}

@@ -210,6 +210,7 @@ static int read_options(struct check *c, struct words *w, bool *ret_over)
                 return EXIT_FINE;
         }
         c->options = &o;
+        c->guard.user = &o.user;
         if (r != 0) {
                 problem(c, true, "options", "%s", without_verb(error.text));
                 return EXIT_USAGE;
@@ -423,7 +424,7 @@ static bool check_config(struct check *c, bool runs)
         }
         bootstrap_read(text, n, c->args.config_yaml, c->args.config_path, &c->facts);
         if (c->args.config_path)
-                r = check_copy_make(kit_extension(c->args.config_path), text, n, &copy);
+                r = check_copy_make(&c->options->user, kit_extension(c->args.config_path), text, n, &copy);
         if (r < 0) {
                 problem(c, false, "config", "cannot make a copy to be validated: %s", strerror(-r));
                 return true;
@@ -488,7 +489,7 @@ static void check_new_listener(struct check *c, size_t i)
                 return;
         if (held)
                 text = "held by the instance";
-        else if ((r = bind_probe(url, &c->facts.listeners[i])) < 0)
+        else if ((r = bind_probe(url, &c->facts.listeners[i], &c->options->user)) < 0)
                 problem(c, false, url, "cannot be bound: %s", strerror(-r)), text = "cannot be bound";
         else if (r == BIND_PROBE_UNKNOWN)
                 text = "not tried";

@@ -52,12 +52,14 @@ static int64_t now_ms(void)
 _Noreturn static void child(const struct check_guard *g, const char *path, char *const *argv, int out_fd, int error_fd, pid_t parent)
 {
         int null = open("/dev/null", O_RDONLY), e;
+        int r = g->user ? proxy_user_become(g->user) : 0;
 
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* who becomes another loses it */
         if (getppid() != parent)
                 _exit(1);
+        errno = -r;
         (void)setpgid(0, 0); /* what it starts is killed with it, and a Ctrl-C is ours alone */
-        if (null >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(out_fd, STDOUT_FILENO) >= 0 && dup2(out_fd, STDERR_FILENO) >= 0) {
+        if (r == 0 && null >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(out_fd, STDOUT_FILENO) >= 0 && dup2(out_fd, STDERR_FILENO) >= 0) {
                 (void)sigprocmask(SIG_SETMASK, &g->before, NULL);
                 execv(path, argv);
         }
@@ -167,11 +169,11 @@ int check_run(const struct check_guard *g, const char *path, char *const *argv, 
 
 /* ---- one copy --------------------------------------------------------------------------------------- */
 
-static int write_copy(const char *path, const char *text, size_t n)
+static int write_copy(const struct proxy_user *user, const char *path, const char *text, size_t n)
 {
         CLEANUP(close_fd) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0400);
 
-        if (fd < 0)
+        if (fd < 0 || (user->other && fchown(fd, user->uid, user->gid) < 0))
                 return -errno;
         while (n > 0) {
                 ssize_t w = write(fd, text, n);
@@ -184,7 +186,7 @@ static int write_copy(const char *path, const char *text, size_t n)
         return 0;
 }
 
-int check_copy_make(const char *extension, const char *text, size_t n, struct check_copy *ret)
+int check_copy_make(const struct proxy_user *user, const char *extension, const char *text, size_t n, struct check_copy *ret)
 {
         const char *tmp = getenv("TMPDIR");
         struct check_copy c = { 0 };
@@ -196,7 +198,9 @@ int check_copy_make(const char *extension, const char *text, size_t n, struct ch
         if (!mkdtemp(c.folder))
                 return -errno;
         (void)snprintf(c.file, sizeof(c.file), "%s/envoy%s", c.folder, extension);
-        r = write_copy(c.file, text, n);
+        r = write_copy(user, c.file, text, n);
+        if (r == 0 && user->other && lchown(c.folder, user->uid, user->gid) < 0) /* last: until then it is ours alone */
+                r = -errno;
         if (r < 0) {
                 check_copy_remove(&c);
                 return r;

@@ -10,9 +10,12 @@
 #include <stdint.h>
 #include <signal.h>
 
+#include "agent/proxy_user.h"
+
 enum { CHECK_OUTPUT_BYTES = 64 * 1024 };
 
 struct check_guard {
+        const struct proxy_user *user; /* who the program runs as; NULL: as we do */
         sigset_t before;
         int signal_fd;
 };
@@ -42,6 +45,6 @@ struct check_copy {
         char folder[256], file[320]; /* "": there is none */
 };
 
-/** check_copy_make() - a file of a private folder that nobody else may read. Return: 0; -errno */
-int check_copy_make(const char *extension, const char *text, size_t n, struct check_copy *ret);
+/** check_copy_make() - a file of a private folder that nobody but @user may read. Return: 0; -errno */
+int check_copy_make(const struct proxy_user *user, const char *extension, const char *text, size_t n, struct check_copy *ret);
 void check_copy_remove(struct check_copy *c);

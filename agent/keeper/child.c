@@ -252,6 +252,7 @@ static int set_ids(const struct keeper *k, struct launch_view v)
                         return -errno;
                 if (setresgid(v.r->gid, v.r->gid, v.r->gid) < 0 || setresuid(v.r->uid, v.r->uid, v.r->uid) < 0)
                         return -errno;
+                (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); /* from uid 0 on the kernel does it itself */
         }
         if (flags & LAUNCH_DEATH_SIGNAL) {
                 if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)

@@ -62,6 +62,7 @@ static size_t segments_left(void)
 static struct kit_maker maker(void)
 {
         static struct proxy_args args;
+        static const struct proxy_user ours;
         static const char *argv[] = { "envoy", "-c", config, NULL };
         struct proxy_args_error error;
         FILE *f;
@@ -72,7 +73,7 @@ static struct kit_maker maker(void)
         cr_assert(f && fputs("admin: {}\n", f) >= 0 && fclose(f) == 0);
         cr_assert_eq(proxy_args_read(argv, 3, true, &args, &error), 0, "%s", error.text);
         return (struct kit_maker){ .run_dir = run_dir, .args = &args, .environment = environment, .drain_time_s = 45,
-                                   .protocol = true };
+                                   .protocol = true, .user = &ours };
 }
 
 static void clean_up(void)

@@ -87,7 +87,7 @@ static void say_effect(struct script *w, const struct effect *fx)
                 [DO_DRAIN_LISTENERS] = "drain-listeners", [DO_SAMPLE] = "sample", [DO_VALIDATE] = "validate", [DO_KEEP] = "keep", [DO_PREFLIGHT] = "preflight",
         };
         static const char *const keyed[] = { [DO_REVIVE] = "revive", [DO_HOLD] = "hold", [DO_CLOSE] = "close",
-                                             [DO_HUSH] = "hush", [DO_SILENCE] = "silence", [DO_UNSTEER] = "unsteer" };
+                                             [DO_HUSH] = "hush", [DO_SILENCE] = "silence", [DO_UNSTEER] = "unsteer", [DO_OPEN] = "open" };
 
         switch (fx->kind) {
         case DO_MAKE_KIT:
@@ -140,6 +140,7 @@ static void say_effect(struct script *w, const struct effect *fx)
         case DO_HUSH:
         case DO_SILENCE:
         case DO_UNSTEER:
+        case DO_OPEN:
                 say(w, " %s:%u", keyed[fx->kind], fx->key);
                 return;
         }
@@ -151,7 +152,7 @@ static const char *event_name(const struct succession_input *in)
                 [ON_BEGIN] = "begin", [ON_KIT_READY] = "kit-ready", [ON_KIT_FAILED] = "kit-failed", [ON_PROCESS] = "process",
                 [ON_LAUNCH_FAILED] = "launch-failed", [ON_EXIT] = "exit", [ON_REQUEST] = "request", [ON_LOOK] = "look",
                 [ON_LISTENERS] = "listeners", [ON_SAMPLE] = "sample", [ON_VALIDATED] = "validated", [ON_CONTENT] = "content", [ON_SEEN] = "seen",
-                [ON_STOP] = "stop", [ON_UPGRADE] = "upgrade", [ON_ROLLBACK] = "rollback", [ON_PREFLIGHT] = "preflight", [ON_LEFT] = "left", [ON_NOT_STEERED] = "not-steered",
+                [ON_STOP] = "stop", [ON_UPGRADE] = "upgrade", [ON_ROLLBACK] = "rollback", [ON_PREFLIGHT] = "preflight", [ON_LEFT] = "left", [ON_OPENED] = "opened", [ON_NOT_STEERED] = "not-steered",
                 [ON_PAUSE] = "pause", [ON_UNREADY] = "unready", [ON_CLOCK] = "clock",
         };
 
@@ -188,6 +189,10 @@ static void answer(struct script *w, const struct effect *fx)
         } else if (fx->kind == DO_LAUNCH) {
                 in.event = ON_PROCESS;
                 in.pid = (int)(1000 + fx->epoch);
+        } else if (fx->kind == DO_OPEN) {
+                in.event = ON_OPENED;
+                in.value = fx->key;
+                in.inode = w->opens_fail ? 0 : 7000 + fx->key;
         } else {
                 return;
         }

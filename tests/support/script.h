@@ -17,6 +17,7 @@ struct script {
         int64_t now_ms;
         bool quiet;        /* write no lines */
         bool kits_fail;
+        bool opens_fail;
         int kits_answer;   /* what kit_make() says then */
         uint8_t disk;      /* names what lies on disk; 0: nobody makes a digest of it */
         struct succession_input queue[64];

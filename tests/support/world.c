@@ -276,6 +276,24 @@ static void launch(struct world *w, const struct effect *fx)
         back(w, (struct succession_input){ .event = ON_PROCESS, .epoch = fx->epoch, .pid = (int)(1000 + fx->epoch) });
 }
 
+static size_t asked_for(const struct world_proxy *p)
+{
+        return p->step > WORLD_KEYS ? LDS_KEY : p->step - 1;
+}
+
+static bool may_not_bind(const struct world *w, size_t k)
+{
+        return k != UDP_KEY && w->l.low_ports;
+}
+
+/* Permission denied: an Envoy that starts ends with that, one that runs goes on without the listener. */
+static void give_up(struct world *w, struct world_proxy *p)
+{
+        p->code = CODE_EXITED;
+        p->status = 1;
+        p->dies_at = mono_min(p->dies_at, mono_after_ms(w->now, 1));
+}
+
 static void reply(struct world *w, const struct effect *fx)
 {
         struct world_proxy *p = &w->p[fx->epoch];
@@ -290,6 +308,13 @@ static void reply(struct world *w, const struct effect *fx)
         w->replies++;
         if (p->request == HR_PASS_LISTEN_SOCKET && fx->key != NO_KEY) {
                 p->inode[key_number(w, fx->key)] = w->held[key_number(w, fx->key)];
+                if (p->up && !p->draining) /* a further listener: it listens on what it was given */
+                        w->silent[w->held[key_number(w, fx->key)] % WORLD_SOCKETS] = false;
+                regroup(w);
+        } else if (p->request == HR_PASS_LISTEN_SOCKET && may_not_bind(w, asked_for(p))) {
+                p->inode[asked_for(p)] = 0;
+                if (!p->up)
+                        give_up(w, p);
         } else if (p->request == HR_PASS_LISTEN_SOCKET && p->step >= 1 && p->step <= WORLD_KEYS) {
                 p->inode[p->step - 1] = ++w->inodes; /* it listens from now on, and accepts when it is up */
                 regroup(w);
@@ -323,6 +348,23 @@ static void hold(struct world *w, const struct effect *fx)
                 if (w->judged->keys[i].key == fx->key)
                         w->held[key_number(w, fx->key)] = (uint32_t)w->judged->keys[i].inode;
         regroup(w);
+}
+
+/* Bound, and nobody listens on it yet; or the port is taken. */
+static void open_low(struct world *w, const struct effect *fx)
+{
+        size_t k = key_number(w, fx->key);
+
+        if (w->held[k])
+                broken(w, "key %zu is opened and held", k);
+        if (fate(w, fx->epoch, 37 + k, 20) == 0) {
+                back(w, (struct succession_input){ .event = ON_OPENED, .epoch = fx->epoch, .value = fx->key });
+                return;
+        }
+        w->held[k] = ++w->inodes;
+        w->silent[w->held[k] % WORLD_SOCKETS] = true;
+        w->opens++;
+        back(w, (struct succession_input){ .event = ON_OPENED, .epoch = fx->epoch, .value = fx->key, .inode = w->held[k] });
 }
 
 /* The shell does not steer a group with members that nobody knows. */
@@ -365,6 +407,9 @@ static void perform(struct world *w, const struct effect *fx)
                 return;
         case DO_REPLY:
                 reply(w, fx);
+                return;
+        case DO_OPEN:
+                open_low(w, fx);
                 return;
         case DO_REVIVE:
                 w->silent[w->held[key_number(w, fx->key)] % WORLD_SOCKETS] = false;
@@ -486,7 +531,7 @@ static void next_agent(struct world *w)
         for (size_t k = 0; k < WORLD_KEYS; k++) {
                 uint32_t key = escrow_find(&w->s.escrow, key_of(k));
 
-                if (w->held[k] && (key == NO_KEY || !w->s.escrow.keys[key].inode)) { /* as the shell does: closed once more */
+                if (w->held[k] && (key == NO_KEY || !escrow_socket(&w->s.escrow.keys[key]))) { /* as the shell does: closed once more */
                         w->held[k] = 0;
                         regroup(w);
                 }
@@ -614,7 +659,7 @@ static void request_of(struct world *w, uint64_t epoch)
         struct look look = { .keys = keys };
 
         if (p->request == HR_PASS_LISTEN_SOCKET)
-                in.key = key_of(p->step > WORLD_KEYS ? LDS_KEY : p->step - 1);
+                in.key = key_of(asked_for(p));
         if (p->request == HR_DRAIN_LISTENERS) {
                 for (uint32_t i = 0; i < w->s.escrow.n; i++)
                         keys[look.n++] = (struct look_key){ .key = i };
@@ -990,6 +1035,7 @@ static void limits_of(struct world *w)
                 .wait_exhausted = fate(w, 0, 25, 3) == 0,
                 .restart_clean = fate(w, 0, 26, 2) == 0,
         };
+        w->l.low_ports = fate(w, 0, 36, 3) ? 0 : 8083; /* all of TCP */
         w->lds = fate(w, 0, 27, 3) == 0;
         w->udp = fate(w, 0, 28, 4) == 0;
 }

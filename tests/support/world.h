@@ -67,7 +67,7 @@ struct world {
         uint64_t early;                /* one on trial while another start opens the same, or revives it: no order is known; or NO_EPOCH */
         struct mono run_since;
         uint64_t run_id;
-        unsigned commits, rolled_back, refused, steers, hushes;
+        unsigned commits, rolled_back, refused, steers, hushes, opens;
         bool served[WORLD_PROXIES];    /* was the one that serves, at some moment */
         uint32_t inodes;
         uint32_t held[WORLD_KEYS];     /* by the keeper: inode or 0 */

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # What a user writes, and what baton says back.
-foreach(part IN ITEMS expand json options instance proxy_args bootstrap listeners_page)
+foreach(part IN ITEMS expand json options instance proxy_user proxy_args bootstrap listeners_page)
         baton_unit_test(${part} agent_options)
 endforeach()
 baton_unit_test(bind_probe agent_probe)

@@ -329,3 +329,61 @@ Test(escrow, what_leaves_a_group_that_cannot_be_steered_is_hushed_and_goes_with_
         escrow_leave_refuse(&e, &fx);
         cr_assert(did(DO_SILENCE, 1) && did(DO_CLOSE, 1) && e.keys[0].inode == 10);
 }
+
+/* ---- opened for a proxy that may not ------------------------------------------------------------------ */
+
+/* Asked for by epoch 1, opened for it and passed. */
+static void begin_opened(void)
+{
+        struct hr_key k = key("tcp://0.0.0.0:80", 0);
+        uint32_t index;
+
+        begin(0);
+        cr_assert_eq(escrow_to_open(&e, 1, &k), 0);
+        escrow_opened(&e, 1, 0, 10);
+        cr_assert_eq(escrow_to_open(&e, 1, &k), NO_KEY, "there is one");
+        cr_assert(escrow_asked(&e, 1, &k, &index) && index == 0);
+}
+
+static const struct escrow_gate first_start = { .epoch = 1, .first = true };
+
+Test(escrow, a_first_start_waits_for_what_was_opened_for_it_unless_the_proxy_could_not_create_it)
+{
+        struct look l = good(1);
+
+        begin_opened();
+        seen[0].inode = 0;
+        cr_assert_eq(escrow_take_look(&e, &first_start, &l), LACK_STATIC_KEY);
+        l.create_failures = 1; /* it is reported; no gate at a first start */
+        cr_assert_eq(escrow_take_look(&e, &first_start, &l), LACK_NOTHING);
+        escrow_settle(&e, 1, &l, &fx);
+        cr_assert(did(DO_CLOSE, 0) && !did(DO_REPORT, 0), "nobody has ever listened there");
+}
+
+Test(escrow, what_was_opened_for_a_listener_that_is_still_warming_is_kept_until_it_listens)
+{
+        struct look l = good(1);
+
+        begin_opened();
+        seen[0].inode = 0;
+        l.warming = true;
+        escrow_settle(&e, 1, &l, &fx);
+        cr_assert(fx.n == 0 && e.keys[0].inode == 10);
+        seen[0].inode = 10;
+        escrow_settle(&e, 1, &l, &fx);
+        cr_assert(fx.n == 0 && e.keys[0].inode == 10 && !e.keys[0].fresh);
+        seen[0].inode = 0; /* from now on a copy of it would swallow its clients */
+        escrow_settle(&e, 1, &l, &fx);
+        cr_assert(did(DO_CLOSE, 0) && did(DO_REPORT, 0));
+}
+
+Test(escrow, what_nobody_has_listened_on_yet_is_not_made_to_listen_by_a_new_agent)
+{
+        begin_opened();
+        e.keys[0].shuffled = true;
+        escrow_repeat(&e, true, false, &fx);
+        cr_assert_eq(fx.n, 0, "clients would wait for one who may never come");
+        e.keys[0].fresh = false;
+        escrow_repeat(&e, true, false, &fx);
+        cr_assert(did(DO_REVIVE, 0));
+}

@@ -159,3 +159,20 @@ Test(hr_key, the_scheme_tells_udp_and_unix)
         cr_assert(hr_key_is_unix(&pipe) && !hr_key_is_udp(&pipe));
         cr_assert(!hr_key_is_unix(&tcp) && !hr_key_is_udp(&tcp));
 }
+
+static int port_of_url(const char *url)
+{
+        struct hr_key k = { 0 };
+
+        (void)snprintf(k.url, sizeof(k.url), "%s", url);
+        return hr_key_tcp_port(&k);
+}
+
+Test(hr_key, tcp_has_a_port_and_nothing_else_has_one)
+{
+        cr_expect_eq(port_of_url("tcp://0.0.0.0:80"), 80);
+        cr_expect_eq(port_of_url("tcp://[fe80::1%2]:443"), 443);
+        cr_expect_eq(port_of_url("udp://0.0.0.0:443"), -1);
+        cr_expect_eq(port_of_url("unix:///run/x:80"), -1);
+        cr_expect_eq(port_of_url("tcp://a.name:80"), -1);
+}

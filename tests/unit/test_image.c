@@ -23,6 +23,9 @@ static size_t sample(void)
         script_crash(w, 20000, 0);
         script_run(w, 55000);
         script_ask(w, 55001, 1, 0);
+        w->s.escrow.keys[2].inode = 0;
+        w->s.escrow.keys[2].opened = 77;
+        w->s.escrow.keys[2].fresh = true;
         n = image_write(&w->s, image, sizeof(image));
         cr_assert_gt(n, 0);
         return n;
@@ -38,6 +41,7 @@ Test(image, what_is_written_is_read_and_written_again_the_same)
         cr_assert_arr_eq(again, image, n);
         cr_assert_eq(back.wanted, 1);
         cr_assert_eq(succession_find(&back, 1)->owed, OWED_PASS);
+        cr_assert(back.escrow.keys[2].opened == 77 && back.escrow.keys[2].fresh && !back.escrow.keys[2].inode);
         k = &back.escrow.keys[1];
         cr_assert(back.escrow.n == 3 && hr_key_equal(&k->key, script_key(1)) && k->silenced && k->inode == 5001);
 }
@@ -100,6 +104,11 @@ static void impossible_answer(struct succession *s)
         s->epochs[1].owed = OWED_UNRECOGNIZED + 1;
 }
 
+static void held_and_opened(struct succession *s)
+{
+        s->escrow.keys[2].inode = 5;
+}
+
 static void impossible_key(struct succession *s)
 {
         struct epoch *e = succession_find(s, 1);
@@ -124,6 +133,7 @@ Test(image, states_that_cannot_be_are_refused)
         cr_assert_eq(read_with(impossible_state), IMAGE_E_CORRUPT);
         cr_assert_eq(read_with(impossible_answer), IMAGE_E_CORRUPT);
         cr_assert_eq(read_with(impossible_key), IMAGE_E_CORRUPT);
+        cr_assert_eq(read_with(held_and_opened), IMAGE_E_CORRUPT);
         cr_assert_eq(read_with(impossible_end), IMAGE_E_CORRUPT);
         cr_assert_eq(read_with(impossible_tokens), IMAGE_E_CORRUPT);
 }

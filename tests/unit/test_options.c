@@ -280,7 +280,7 @@ Test(options, what_is_not_in_this_version_is_refused_only_when_it_is_asked_for)
 {
         static const char *const asks[] = {
                 "--standby", "--max-draining=2",
-                "--hang-timeout=5s", "--listen=:1", "--probe=tcp", "--proxy-user=x",
+                "--hang-timeout=5s", "--listen=:1", "--probe=tcp",
                 "--stats-interval=1s", "--admin=127.0.0.1:1", "--handover=listen-fds",
         };
         static const char *const does_not_ask[] = {
