@@ -3,6 +3,7 @@
 #include "agent/listen_fds.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -171,6 +172,21 @@ static int one_listen(struct agent *a, struct inventory *inv, uint32_t i, bool o
         return r;
 }
 
+const char *listen_fds_refusal(const struct agent *a)
+{
+        static_assert(LAUNCH_LISTEN_MAX == 64, "the text says so");
+        size_t n = a->keeper.listen_fds + a->options->listen.n;
+
+        if (options_probe_needs_sockets(a->options) && (a->keeper.listen_fds == 0 || a->options->handover == HANDOVER_NONE))
+                return "baton run: --probe=tcp: there is no socket to connect to; name one with --listen, or probe a URL";
+        if (a->options->handover != HANDOVER_LISTEN_FDS)
+                return NULL;
+        if (n == 0)
+                return "baton run: --handover=listen-fds: there is no socket to hand over; name one with --listen, or let a service manager "
+                       "pass some (LISTEN_FDS)";
+        return n > LAUNCH_LISTEN_MAX ? "baton run: --listen: more than 64 sockets to hand over, with those of LISTEN_FDS" : NULL;
+}
+
 int listen_fds_prepare(struct agent *a, struct inventory *inv, bool open, char *reterr, size_t size)
 {
         const char *rest, *held;
@@ -178,15 +194,6 @@ int listen_fds_prepare(struct agent *a, struct inventory *inv, bool open, char *
 
         if (a->options->handover != HANDOVER_LISTEN_FDS)
                 return 0;
-        if (a->keeper.listen_fds + a->options->listen.n > LAUNCH_LISTEN_MAX) {
-                (void)snprintf(reterr, size, "more than %d sockets to hand over", LAUNCH_LISTEN_MAX);
-                return -EINVAL;
-        }
-        if (a->keeper.listen_fds + a->options->listen.n == 0) {
-                (void)snprintf(reterr, size, "--handover=listen-fds: there is no socket to hand over: name one with --listen, or let a "
-                                             "service manager pass some (LISTEN_FDS)");
-                return -EINVAL;
-        }
         for (uint32_t i = 0; i < a->keeper.listen_fds; i++) {
                 held = find(inv->inherited, inv->n_inherited, "inherited/", i, &rest);
                 if (held)

@@ -7,12 +7,15 @@
 
 #include "agent/inventory.h"
 
+/** listen_fds_refusal() - why the options and LISTEN_FDS do not go together: a line for the user, or NULL */
+const char *listen_fds_refusal(const struct agent *a);
+
 /**
  * listen_fds_prepare() - once in the life of an agent, before anything is launched
  * @inv:   what the keeper holds; what is opened now is added to it
  * @open:  open what --listen names and nobody holds
  *
- * Return: 0; -EINVAL: too many, or none at all; else -errno. Either way @reterr is a line for the user.
+ * Return: 0; -errno, and @reterr is a line for the user.
  */
 int listen_fds_prepare(struct agent *a, struct inventory *inv, bool open, char *reterr, size_t size);
 

@@ -102,8 +102,8 @@ static void read_proxy_args(struct agent *a)
                 plain_run(a);
         if (cert_sets_init(a, &certs_error) != 0)
                 refuse_options(a, certs_error.text);
-        if (options_probe_needs_sockets(o) && (a->keeper.listen_fds == 0 || o->handover == HANDOVER_NONE))
-                refuse_options(a, "baton run: --probe=tcp: there is no socket to connect to; name one with --listen, or probe a URL");
+        if (listen_fds_refusal(a))
+                refuse_options(a, listen_fds_refusal(a));
 }
 
 static void use_options(struct agent *a)
@@ -230,7 +230,7 @@ static void open_listens(struct agent *a, struct inventory *inv, bool first)
         int r = listen_fds_prepare(a, inv, first, error, sizeof(error));
 
         if (r < 0)
-                (void)fail(a, r == -EINVAL ? STATUS_USAGE : STATUS_FAILED, "listen.refused", error);
+                (void)fail(a, STATUS_FAILED, "listen.refused", error);
         a->kits.listen = a->passed.held_list;
         a->kits.listen_names = a->passed.name_list;
         a->kits.n_listen = a->passed.n;

@@ -303,10 +303,10 @@ Test(keeper_child, orphans_are_reaped_as_pid_1)
         expect_orphans_reaped(true);
 }
 
-/* A worker in a process group of its own, and a master that dies of another signal than ours. Return: does the worker live? */
+/* A worker in a process group of its own (timeout makes one), and a master that dies of another signal than ours. Return: does the worker live? */
 static bool worker_outlives(uint32_t flags)
 {
-        struct launch l = SHELL("set -m; sleep 1000 & echo $! >$F; kill -SEGV $$");
+        struct launch l = SHELL("timeout 1000 sleep 1000 & echo $! >$F; kill -SEGV $$");
         char file[96], environment[128], digits[16] = "", state;
         const char *envp[] = { environment, path_only[0], NULL };
         struct rig r;
