@@ -61,8 +61,8 @@ static void set_limits(struct agent *a)
         const struct options *o = a->options;
 
         a->limits = (struct succession_limits){
-                .epoch = { .protocol = o->handover == HANDOVER_ENVOY, .probe = *options_str(o, o->probe), .silent_ms = 1000, .ready_ms = o->ready_timeout_ms, .quiet_ms = 1000,
-                           .sample_ms = 100, .kill_ms = 5000 },
+                .epoch = { .protocol = o->handover == HANDOVER_ENVOY, .probe = *options_str(o, o->probe), .silent_ms = 1000,
+                           .ready_ms = o->ready_timeout_ms, .quiet_ms = 1000, .sample_ms = 100, .kill_ms = 5000 },
                 .backoff = { .initial_ms = o->retry_initial_ms, .max_ms = o->retry_max_ms, .stable_ms = o->stable_ms,
                              .refill_ms = o->token_refill_ms, .tokens = (int32_t)o->retry_tokens },
                 .hold_ms = o->hold_time_ms,
@@ -340,8 +340,8 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
         first = first || (a->alone && nothing_stored(a));
         self_report(a);
         open_statuses(a, inv);
-        open_control(a, inv);
         open_listens(a, inv, first);
+        open_control(a, inv);
         agent_watch(a);
         if (first) {
                 say_hello(a);

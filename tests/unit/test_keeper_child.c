@@ -306,7 +306,7 @@ Test(keeper_child, orphans_are_reaped_as_pid_1)
 /* A worker in a process group of its own (timeout makes one), and a master that dies of another signal than ours. Return: does the worker live? */
 static bool worker_outlives(uint32_t flags)
 {
-        struct launch l = SHELL("timeout 1000 sleep 1000 & echo $! >$F; kill -SEGV $$");
+        struct launch l = SHELL("timeout 1000 sleep 1000 & echo $! >$F; until set -- $(cat /proc/$!/stat); [ $5 = $! ]; do :; done; kill -SEGV $$");
         char file[96], environment[128], digits[16] = "", state;
         const char *envp[] = { environment, path_only[0], NULL };
         struct rig r;
@@ -330,7 +330,7 @@ static bool worker_outlives(uint32_t flags)
         worker = (pid_t)strtol(digits, NULL, 10);
         lives = rig_process_state(worker, &state, &parent) && state != 'Z';
         if (lives)
-                (void)kill(worker, SIGKILL);
+                (void)kill(-worker, SIGKILL);
         rig_agent_done(&a);
         rig_end(&r);
         return lives;
