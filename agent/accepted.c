@@ -138,11 +138,16 @@ static int parent_of(int pid)
         return at && strlen(at) > 4 ? atoi(at + 4) : 0;
 }
 
+static bool in_session(int leader, int pid)
+{
+        return getsid(pid) == leader;
+}
+
 bool belongs_to(int leader, int pid)
 {
         enum { DEEPEST = 64 };
 
-        if (getsid(pid) == leader)
+        if (in_session(leader, pid))
                 return true;
         for (int i = 0; i < DEEPEST && pid > 1; i++) {
                 if (pid == leader)
@@ -174,19 +179,27 @@ static int has_socket(int pid, uint64_t inode)
         return has;
 }
 
-bool accepted_by(int leader, uint64_t inode)
+static bool any_has(DIR *proc, int leader, bool (*is_ours)(int leader, int pid), uint64_t inode)
 {
-        DIR *d = opendir("/proc");
-        bool found = !d;
+        bool found = false;
 
-        if (!d)
-                return true;
-        for (struct dirent *e; !found && (e = readdir(d));) {
+        rewinddir(proc);
+        for (struct dirent *e; !found && (e = readdir(proc));) {
                 int pid = atoi(e->d_name);
-                int r = pid > 0 && belongs_to(leader, pid) ? has_socket(pid, inode) : 0;
+                int r = pid > 0 && is_ours(leader, pid) ? has_socket(pid, inode) : 0;
 
                 found = r > 0 || r == -EACCES || r == -EPERM;
         }
-        closedir(d);
+        return found;
+}
+
+/* Most often it is somebody of its session, and that costs little to know. */
+bool accepted_by(int leader, uint64_t inode)
+{
+        DIR *proc = opendir("/proc");
+        bool found = !proc || any_has(proc, leader, in_session, inode) || any_has(proc, leader, belongs_to, inode);
+
+        if (proc)
+                closedir(proc);
         return found;
 }

@@ -475,9 +475,9 @@ static int seal(const struct kit_maker *m, char *const *argv, const char *const 
                 .oom_score_adj = INT32_MIN,
                 .nofile_soft = m->nofile_soft,
                 .nofile_hard = m->nofile_hard,
-                .listen = flags & LAUNCH_ALONE ? m->listen : NULL,
-                .listen_names = flags & LAUNCH_ALONE ? m->listen_names : NULL,
-                .n_listen = flags & LAUNCH_ALONE ? m->n_listen : 0,
+                .listen = m->listen,
+                .listen_names = m->listen_names,
+                .n_listen = m->n_listen,
         };
 
         return launch_seal(&l, ret_fd);

@@ -7,5 +7,5 @@ target_include_directories(agent_options SYSTEM PRIVATE ${JSMN_INCLUDE})
 target_link_libraries(agent_options PUBLIC baton_options hotrestart PkgConfig::YAML m)
 
 # What asks the kernel instead of the user.
-add_library(agent_probe STATIC bind_probe.c)
+add_library(agent_probe STATIC bind_probe.c accepted.c)
 target_link_libraries(agent_probe PUBLIC agent_options hotrestart)

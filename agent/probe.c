@@ -16,14 +16,15 @@
 #include "agent/log.h"
 #include "agent/readiness.h"
 
-enum { LOOK_FIRST_MS = 2, LOOK_SLOWEST_MS = 100, AGAIN_MS = 20, ANSWER_MS = 5000, ANSWER_BYTES_MAX = 1024 * 1024 };
+enum { LOOK_FIRST_MS = 2, LOOK_SLOWEST_MS = 100, AGAIN_FIRST_MS = 10, AGAIN_SLOWEST_MS = 200, ANSWER_MS = 5000, ANSWER_BYTES_MAX = 1024 * 1024 };
 
 struct probe {
         struct proc *proc;
         struct probe_spec spec;
         uint32_t key;      /* PROBE_TCP: whose turn it is */
         int fd;            /* -1: none */
-        int64_t pause_ms;
+        int64_t pause_ms;  /* until the next look at the connection */
+        int64_t again_ms;  /* until the next connection, if that one comes to nothing */
         ev_timer timer;
         struct admin_request *request;
 };
@@ -38,7 +39,8 @@ static void wait_ms(struct probe *p, int64_t ms)
 static void again(struct probe *p)
 {
         close_fd(&p->fd);
-        wait_ms(p, AGAIN_MS);
+        wait_ms(p, p->again_ms);
+        p->again_ms = p->again_ms * 2 > AGAIN_SLOWEST_MS ? AGAIN_SLOWEST_MS : p->again_ms * 2;
 }
 
 static void look_later(struct probe *p)
@@ -119,7 +121,7 @@ static void on_answer(void *userdata, int status, const char *body, size_t n)
         if (status >= 200 && status < 400)
                 ready(p);
         else
-                wait_ms(p, LOOK_SLOWEST_MS);
+                again(p);
 }
 
 static void accepted(struct probe *p)
@@ -132,7 +134,7 @@ static void accepted(struct probe *p)
         }
         if (admin_request_over(p->proc->agent->admin, TAKE_FD(p->fd), p->spec.key.url + strlen("tcp://"), p->spec.path, ANSWER_MS,
                                ANSWER_BYTES_MAX, on_answer, p, &p->request) < 0)
-                wait_ms(p, LOOK_SLOWEST_MS);
+                again(p);
 }
 
 static bool alone(const struct agent *a)
@@ -211,7 +213,7 @@ void probe_start(struct proc *proc)
 
         if (!p)
                 return; /* it is under way; or there is no memory, and --ready-timeout says that it does not become ready */
-        *p = (struct probe){ .proc = proc, .fd = -1 };
+        *p = (struct probe){ .proc = proc, .fd = -1, .again_ms = AGAIN_FIRST_MS };
         (void)probe_spec_read(options_str(proc->agent->options, proc->agent->options->probe), &p->spec); /* options.c has read it */
         ev_init(&p->timer, on_timer);
         p->timer.data = p;
