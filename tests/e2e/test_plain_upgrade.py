@@ -5,7 +5,7 @@ import pytest
 from support.config import free_port
 from support.crash import AT_ONCE, end, kill_next_agents, serves, tell, wait_status
 from support.instance import wait_until
-from support.plain import OWN_PORT, PYTHON, Haproxy, Nginx, Server, example, get
+from support.plain import OWN_PORT, PYTHON, Haproxy, Nginx, Server, answers, example, get
 
 
 def upgrade(baton, times):
@@ -58,11 +58,11 @@ def test_another_command_and_the_way_back(baton):
     other = baton.dir / "other.py"
     other.write_text(example().replace('"hello"', '"other"'))
     baton.cli("upgrade", "--", PYTHON, other, check=0)
-    assert get(server.port) == "other"
+    assert answers(server.port, "other")
     end(baton.proxy_pid())
-    wait_until(lambda: get(server.port) == "other", "what served comes back")
+    assert answers(server.port, "other"), "what served comes back"
     baton.cli("rollback", check=0)
-    assert get(server.port) == "hello"
+    assert answers(server.port, "hello")
     last = baton.status()["last"]
     assert last["kind"] == "rollback" and last["result"] == "committed"
 
@@ -88,7 +88,7 @@ def test_the_agent_may_die_while_the_candidate_starts(baton):
     baton.wait_event("epoch.launched", epoch=started["epoch"])
     baton.kill_agent()
     assert client.wait(30) == 0, client.stderr.read()
-    assert baton.epoch() == started["epoch"] != old and get(server.port) == "new"
+    assert baton.epoch() == started["epoch"] != old and answers(server.port, "new")
 
 
 def test_a_state_that_is_lost_does_not_lose_the_command(baton):
@@ -101,7 +101,7 @@ def test_a_state_that_is_lost_does_not_lose_the_command(baton):
     baton.wait_event("state.rebuilt", fresh=True)
     wait_status(baton, serves(), "one alone")
     end(baton.proxy_pid())
-    wait_until(lambda: get(server.port) == "other", "what served comes back")
+    assert answers(server.port, "other"), "what served comes back"
 
 
 # ---- one after another -----------------------------------------------------------------------------------------

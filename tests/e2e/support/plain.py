@@ -55,6 +55,11 @@ def get(port, path="/", timeout=10):
     return data.partition(b"\r\n\r\n")[2].decode()
 
 
+def answers(port, body):
+    """Waits for it: who was told to end may accept for a moment longer."""
+    return wait_until(lambda: get(port) == body, f"the answer {body}")
+
+
 def refused(port):
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
