@@ -80,9 +80,9 @@ def test_a_silly_value_is_one_line_and_exit_2(baton, option):
 
 
 def test_parts_of_later_versions_say_so(baton):
-    for option in ("--standby", "--certs=/x", "--watch=/x", "--admin=127.0.0.1:1"):
+    for option in ("--standby", "--max-draining=2", "--admin=127.0.0.1:1"):
         assert "not in this version" in refuse(baton, option, *NO_PROXY)
-    for verb in ("stats", "top", "receipts", "admin", "certs"):
+    for verb in ("stats", "top", "receipts", "admin"):
         done = baton.cli(verb, check=2, run_dir=False)
         assert done.stderr == f"baton {verb}: not in this version\n"
 
