@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/cleanup.h"
 #include "agent/late.h"
 
 struct admin {
@@ -28,6 +29,7 @@ struct admin_request {
         void *userdata;
         char *body;
         size_t n, max;
+        int fd; /* a connection that libcurl has not taken yet; -1 */
 };
 
 struct admin *admin_new(struct ev_loop *loop)
@@ -59,6 +61,7 @@ static void request_free(struct admin_request *r)
 {
         (void)curl_multi_remove_handle(r->admin->multi, r->easy);
         curl_easy_cleanup(r->easy);
+        close_fd(&r->fd);
         free(r->body);
         free(r);
 }
@@ -198,6 +201,42 @@ static size_t on_body(char *bytes, size_t one, size_t n, void *userdata)
         return one * n;
 }
 
+static struct admin_request *request_new(struct admin *a, const char *url, const char *method, int timeout_ms, size_t max_bytes,
+                                         void (*done)(void *userdata, int status, const char *body, size_t n), void *userdata)
+{
+        struct admin_request *r = calloc(1, sizeof(*r));
+
+        if (!r)
+                return NULL;
+        *r = (struct admin_request){ .admin = a, .easy = curl_easy_init(), .done = done, .userdata = userdata, .max = max_bytes, .fd = -1 };
+        if (!r->easy) {
+                free(r);
+                return NULL;
+        }
+        (void)curl_easy_setopt(r->easy, CURLOPT_URL, url);
+        (void)curl_easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, method);
+        (void)curl_easy_setopt(r->easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
+        (void)curl_easy_setopt(r->easy, CURLOPT_NOSIGNAL, 1L);
+        (void)curl_easy_setopt(r->easy, CURLOPT_PROXY, "");
+        (void)curl_easy_setopt(r->easy, CURLOPT_WRITEFUNCTION, on_body);
+        (void)curl_easy_setopt(r->easy, CURLOPT_WRITEDATA, r);
+        (void)curl_easy_setopt(r->easy, CURLOPT_PRIVATE, r);
+        (void)curl_easy_setopt(r->easy, CURLOPT_FORBID_REUSE, 1L); /* an idle admin connection would count as one */
+        return r;
+}
+
+static int request_begin(struct admin_request *r, struct admin_request **ret)
+{
+        if (curl_multi_add_handle(r->admin->multi, r->easy) != CURLM_OK) {
+                curl_easy_cleanup(r->easy);
+                close_fd(&r->fd);
+                free(r);
+                return -ENOMEM;
+        }
+        *ret = r;
+        return 0;
+}
+
 int admin_request(struct admin *a, const char *unix_path, const char *method, const char *path, int timeout_ms, size_t max_bytes,
                   void (*done)(void *userdata, int status, const char *body, size_t n), void *userdata,
                   struct admin_request **ret)
@@ -208,30 +247,50 @@ int admin_request(struct admin *a, const char *unix_path, const char *method, co
 
         if (ready < 0)
                 return ready;
-        r = calloc(1, sizeof(*r));
+        (void)snprintf(url, sizeof(url), "http://proxy%s", path);
+        r = request_new(a, url, method, timeout_ms, max_bytes, done, userdata);
         if (!r)
                 return -ENOMEM;
-        *r = (struct admin_request){ .admin = a, .easy = curl_easy_init(), .done = done, .userdata = userdata, .max = max_bytes };
-        if (!r->easy) {
-                free(r);
-                return -ENOMEM;
-        }
-        (void)snprintf(url, sizeof(url), "http://proxy%s", path);
-        (void)curl_easy_setopt(r->easy, CURLOPT_URL, url);
         (void)curl_easy_setopt(r->easy, CURLOPT_UNIX_SOCKET_PATH, unix_path);
-        (void)curl_easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, method);
-        (void)curl_easy_setopt(r->easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
-        (void)curl_easy_setopt(r->easy, CURLOPT_NOSIGNAL, 1L);
-        (void)curl_easy_setopt(r->easy, CURLOPT_PROXY, "");
-        (void)curl_easy_setopt(r->easy, CURLOPT_WRITEFUNCTION, on_body);
-        (void)curl_easy_setopt(r->easy, CURLOPT_WRITEDATA, r);
-        (void)curl_easy_setopt(r->easy, CURLOPT_PRIVATE, r);
-        (void)curl_easy_setopt(r->easy, CURLOPT_FORBID_REUSE, 1L); /* an idle admin connection would count as one */
-        if (curl_multi_add_handle(a->multi, r->easy) != CURLM_OK) {
-                curl_easy_cleanup(r->easy);
-                free(r);
+        return request_begin(r, ret);
+}
+
+/* libcurl owns it from here. A second connection, for a retry say, there is not. */
+static curl_socket_t on_connection_wanted(void *userdata, curlsocktype purpose, struct curl_sockaddr *addr)
+{
+        struct admin_request *r = userdata;
+
+        (void)purpose;
+        (void)addr;
+        return r->fd < 0 ? CURL_SOCKET_BAD : TAKE_FD(r->fd);
+}
+
+static int on_connection_opened(void *userdata, curl_socket_t fd, curlsocktype purpose)
+{
+        (void)userdata;
+        (void)fd;
+        (void)purpose;
+        return CURL_SOCKOPT_ALREADY_CONNECTED;
+}
+
+int admin_request_over(struct admin *a, int fd, const char *authority, const char *path, int timeout_ms, size_t max_bytes,
+                       void (*done)(void *userdata, int status, const char *body, size_t n), void *userdata,
+                       struct admin_request **ret)
+{
+        CLEANUP(close_fd) int owned = fd;
+        struct admin_request *r;
+        char url[2048];
+        int ready = a ? set_up(a) : -ENOMEM;
+
+        if (ready < 0)
+                return ready;
+        (void)snprintf(url, sizeof(url), "http://%s%s", authority, path);
+        r = request_new(a, url, "GET", timeout_ms, max_bytes, done, userdata);
+        if (!r)
                 return -ENOMEM;
-        }
-        *ret = r;
-        return 0;
+        r->fd = TAKE_FD(owned);
+        (void)curl_easy_setopt(r->easy, CURLOPT_OPENSOCKETFUNCTION, on_connection_wanted);
+        (void)curl_easy_setopt(r->easy, CURLOPT_OPENSOCKETDATA, r);
+        (void)curl_easy_setopt(r->easy, CURLOPT_SOCKOPTFUNCTION, on_connection_opened);
+        return request_begin(r, ret);
 }

@@ -24,4 +24,14 @@ int admin_prepare(struct admin *a);
 int admin_request(struct admin *a, const char *unix_path, const char *method, const char *path, int timeout_ms, size_t max_bytes,
                   void (*done)(void *userdata, int status, const char *body, size_t n), void *userdata,
                   struct admin_request **ret);
+/**
+ * admin_request_over() - GET over a connection that is there already
+ * @fd:         connected; it is closed in any case
+ * @authority:  IP:PORT that it leads to
+ *
+ * Return: as admin_request()
+ */
+int admin_request_over(struct admin *a, int fd, const char *authority, const char *path, int timeout_ms, size_t max_bytes,
+                       void (*done)(void *userdata, int status, const char *body, size_t n), void *userdata,
+                       struct admin_request **ret);
 void admin_cancel(struct admin_request *r);

@@ -32,6 +32,7 @@
 struct agent;
 struct command;
 struct look_run;
+struct probe;
 
 enum { COMMANDS_MAX = GENERATIONS_MAX + RUNS_MAX + 2 };
 
@@ -63,7 +64,9 @@ struct proc {
         int pidfd;
         int parent_fd, child_fd, udp_fd; /* -1: none */
         int binary_fd;        /* O_PATH: the executable as it was when its content was taken from disk; -1: none */
-        ev_io parent_io, child_io, udp_io;
+        int notify_fd;        /* of a proxy without the protocol: where it says READY=1; -1: none */
+        ev_io parent_io, child_io, udp_io, notify_io;
+        struct probe *probe;  /* under way, or NULL; see readiness.h */
         ev_timer udp_room;    /* runs while the one that serves has no room for a packet; then udp_io does not */
         unsigned udp_waits;   /* how often it ran in a row */
         struct sockaddr_un replies_to; /* the child-role name of the proxy */
@@ -82,11 +85,20 @@ struct proc {
         struct mono sampled;  /* when the last sample was begun */
 };
 
+/* What every generation without the protocol inherits, in this order. */
+struct passed {
+        size_t n;
+        char held[LAUNCH_LISTEN_MAX][WIRE_NAME_BYTES]; /* what the keeper calls it */
+        char name[LAUNCH_LISTEN_MAX][WIRE_NAME_BYTES]; /* in LISTEN_FDNAMES */
+        const char *held_list[LAUNCH_LISTEN_MAX], *name_list[LAUNCH_LISTEN_MAX];
+};
+
 struct agent {
         struct ev_loop *loop;
         const struct options *options;
         struct proxy_args args;
         struct kit_maker kits;
+        struct passed passed;
         char run_dir[256];
         struct wire_facts keeper;
         struct keeper_link *link;

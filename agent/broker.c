@@ -15,6 +15,7 @@
 #include "agent/agent.h"
 #include "agent/cleanup.h"
 #include "agent/log.h"
+#include "agent/readiness.h"
 
 enum { REQUESTS_A_ROUND = 64, QUEUE_SAMPLES_MAX = KEYS_MAX, UDP_WAIT_MS = 2, UDP_WAITS_MAX = 250 };
 
@@ -138,7 +139,7 @@ void proc_open(struct agent *a, uint64_t epoch, uint64_t base_id, int parent_fd,
         if (p->used)
                 proc_close(p);
         *p = (struct proc){ .agent = a, .used = true, .epoch = epoch, .base_id = base_id, .pidfd = -1, .binary_fd = -1,
-                            .parent_fd = parent_fd, .child_fd = child_fd, .udp_fd = udp_fd };
+                            .notify_fd = -1, .parent_fd = parent_fd, .child_fd = child_fd, .udp_fd = udp_fd };
         if (parent_fd < 0)
                 return;
         if (kit_socket_path(a->run_dir, epoch, path, sizeof(path)) < 0 ||
@@ -159,6 +160,7 @@ void proc_open(struct agent *a, uint64_t epoch, uint64_t base_id, int parent_fd,
 
 void proc_listen(struct proc *p)
 {
+        notify_listen(p);
         if (p->parent_fd < 0)
                 return;
         ev_io_start(p->agent->loop, &p->parent_io);
@@ -172,6 +174,9 @@ void proc_close(struct proc *p)
         struct admin_request **requests[] = { &p->sampling, &p->watching, &p->ordering, &p->asking };
 
         look_abort(p);
+        p->probe = probe_free(p->probe);
+        if (p->notify_fd >= 0)
+                ev_io_stop(p->agent->loop, &p->notify_io);
         for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++)
                 if (*requests[i])
                         admin_cancel(TAKE(*requests[i]));
@@ -185,10 +190,11 @@ void proc_close(struct proc *p)
         close_fd(&p->parent_fd);
         close_fd(&p->child_fd);
         close_fd(&p->udp_fd);
+        close_fd(&p->notify_fd);
         close_fd(&p->binary_fd);
         close_fd(&p->pidfd);
         free(p->listeners);
-        *p = (struct proc){ .pidfd = -1, .parent_fd = -1, .child_fd = -1, .udp_fd = -1, .binary_fd = -1 };
+        *p = (struct proc){ .pidfd = -1, .notify_fd = -1, .parent_fd = -1, .child_fd = -1, .udp_fd = -1, .binary_fd = -1 };
 }
 
 void proc_take(struct proc *p)

@@ -40,7 +40,7 @@ static void command_done(struct command *c)
 }
 
 /* A relative config belongs to the folder of who gave the command, not to ours. */
-static int read_words(struct command *c, struct proxy_args_error *reterr)
+static int read_words(struct command *c, bool envoy, struct proxy_args_error *reterr)
 {
         const char *cwd = c->text;
         size_t n = 0;
@@ -53,7 +53,7 @@ static int read_words(struct command *c, struct proxy_args_error *reterr)
                 c->words[n++] = p;
         if (n == 0)
                 return -EINVAL;
-        r = proxy_args_read(c->words, n, true, &c->args, reterr);
+        r = proxy_args_read(c->words, n, envoy, &c->args, reterr);
         if (r != 0 || !c->args.config_path || c->args.config_path[0] == '/' || !*cwd)
                 return r;
         if (asprintf(&c->config_path, "%s/%s", cwd, c->args.config_path) < 0)
@@ -88,7 +88,7 @@ static int add(struct agent *a, uint64_t number, char *text, size_t bytes, struc
                 return c ? -ENOSPC : -ENOMEM;
         }
         *c = (struct command){ .number = number, .text = text, .bytes = bytes };
-        r = read_words(c, reterr);
+        r = read_words(c, a->kits.protocol, reterr);
         if (r == 0 && c->args.plain) {
                 (void)snprintf(reterr->text, sizeof(reterr->text), "such a command serves nobody: --help, --version or --mode validate");
                 r = PROXY_ARGS_E_REFUSED;

@@ -20,6 +20,7 @@ enum effect_kind {
         DO_REVIVE,           /* key: listen() again */
         DO_LOOK,             /* epoch: harvest all keys it asked for, ask its admin for the facts of the gate */
         DO_WATCH_LISTENERS,  /* epoch: has /listeners changed? */
+        DO_PROBE,            /* epoch: ask until it answers, or ends */
         DO_HOLD,             /* key: keep the socket that the look brought */
         DO_CLOSE,            /* key: keeper first, then ours */
         DO_HUSH,             /* key: no new connection begins; what waits in the queue is still accepted */

@@ -21,6 +21,7 @@ void epoch_init(struct epoch *e, uint64_t number, uint64_t copy_of, uint64_t ori
                 .next_sample = MONO_NEVER,
                 .quiet_since = MONO_NEVER,
                 .drains = MONO_NEVER,
+                .silent_until = MONO_NEVER,
                 .deadline = MONO_NEVER,
                 .kill_by = MONO_NEVER,
                 .in_flight = -1,
@@ -54,9 +55,16 @@ const char *epoch_state_name(uint32_t state)
         return state < sizeof(names) / sizeof(names[0]) ? names[state] : "unknown";
 }
 
+enum look_lack epoch_lacks(const struct epoch *e, const struct epoch_limits *l)
+{
+        if (!l->protocol)
+                return LACK_READY;
+        return mono_is_never(e->up) ? LACK_DRAIN_LISTENERS : (enum look_lack)e->lack;
+}
+
 struct mono epoch_next(const struct epoch *e)
 {
-        return mono_min(e->deadline, mono_min(e->next_look, e->next_sample));
+        return mono_min(mono_min(e->deadline, e->silent_until), mono_min(e->next_look, e->next_sample));
 }
 
 static void act(const struct epoch *e, struct effects *out, enum effect_kind kind, int64_t value)
@@ -71,6 +79,7 @@ static void enter(struct epoch *e, enum epoch_state state, struct mono deadline)
         e->next_look = MONO_NEVER;
         e->next_sample = MONO_NEVER;
         e->quiet_since = MONO_NEVER;
+        e->silent_until = MONO_NEVER;
 }
 
 static void term(struct epoch *e, const struct epoch_limits *l, struct mono now, struct effects *out)
@@ -79,6 +88,12 @@ static void term(struct epoch *e, const struct epoch_limits *l, struct mono now,
         enter(e, EPOCH_STOPPING, l->protocol ? mono_min(e->kill_by, mono_after_ms(now, l->kill_ms)) : e->kill_by);
         if (mono_is_never(e->deadline))
                 e->deadline = mono_after_ms(now, l->kill_ms);
+}
+
+static void accepts(struct epoch *e, struct mono now)
+{
+        e->accepted = now;
+        enter(e, e->trial ? EPOCH_WARMING : EPOCH_SERVING, MONO_NEVER);
 }
 
 /* SIGTERM would make an Envoy that is still starting end its predecessor; under the broker it may also be ignored. */
@@ -130,13 +145,25 @@ static void launched(struct epoch *e, const struct epoch_limits *l, const struct
         e->pid = in->pid;
         e->launched = now;
         effects_report(out, e->number, REPORT_LAUNCHED, in->pid);
-        if (l->protocol) {
-                if (!e->trial) /* else it is the trial that has a deadline */
-                        e->deadline = mono_after_ms(now, l->ready_ms);
+        if (!e->trial) /* else it is the trial that has a deadline */
+                e->deadline = mono_after_ms(now, l->ready_ms);
+        if (l->protocol)
                 return;
-        }
-        e->accepted = now;
-        enter(e, EPOCH_SERVING, MONO_NEVER);
+        if (l->probe)
+                act(e, out, DO_PROBE, 0);
+        else if (!e->speaks && !e->trial) /* nothing else serves: its clients do not wait for words that may never come */
+                accepts(e, now);
+        else if (!e->speaks)
+                e->silent_until = mono_after_ms(now, l->silent_ms);
+}
+
+/* Without the protocol an end is gentle, too: it may have begun something whatever it has said. */
+static void end_before_up(struct epoch *e, const struct epoch_limits *l, struct mono now, struct effects *out)
+{
+        if (l->protocol)
+                kill_now(e, l, now, out);
+        else
+                term(e, l, now, out);
 }
 
 static void step_starting(struct epoch *e, const struct epoch_limits *l, const struct epoch_input *in, struct mono now,
@@ -163,21 +190,28 @@ static void step_starting(struct epoch *e, const struct epoch_limits *l, const s
                         return;
                 }
                 e->lack = LACK_NOTHING;
-                e->accepted = now;
-                enter(e, e->trial ? EPOCH_WARMING : EPOCH_SERVING, MONO_NEVER);
+                accepts(e, now);
+                return;
+        case ON_SPOKE:
+                e->speaks = true;
+                e->silent_until = MONO_NEVER;
+                return;
+        case ON_READY:
+                e->speaks = !l->probe;
+                accepts(e, now);
                 return;
         case ON_COMMIT_ORDER: /* not before it accepts */
                 return;
         case ON_YIELD_ORDER:
         case ON_DRAIN_ORDER:
                 if (mono_is_never(e->up))
-                        kill_now(e, l, now, out);
+                        end_before_up(e, l, now, out);
                 else
                         drain(e, l, in->term_by, now, out);
                 return;
         case ON_TERM_ORDER:
                 if (mono_is_never(e->up))
-                        kill_now(e, l, now, out);
+                        end_before_up(e, l, now, out);
                 else
                         term(e, l, now, out);
                 return;
@@ -187,12 +221,15 @@ static void step_starting(struct epoch *e, const struct epoch_limits *l, const s
                 gone(e);
                 return;
         case ON_TIME:
+                if (!mono_before(now, e->silent_until)) {
+                        accepts(e, now);
+                        return;
+                }
                 if (!mono_before(now, e->next_look))
                         epoch_look(e, now, out);
                 if (!mono_before(now, e->deadline)) { /* nothing else serves: killing it would help nobody */
                         e->deadline = MONO_NEVER;
-                        effects_report(out, e->number, REPORT_READY_LATE, mono_is_never(e->up) ? LACK_DRAIN_LISTENERS
-                                                                                              : (int64_t)e->lack);
+                        effects_report(out, e->number, REPORT_READY_LATE, epoch_lacks(e, l));
                 }
                 return;
         }
@@ -233,6 +270,10 @@ static void step_warming(struct epoch *e, const struct epoch_limits *l, const st
                 if (!mono_before(now, e->next_look))
                         epoch_look(e, now, out);
                 return;
+        case ON_SPOKE:
+        case ON_READY:
+                e->speaks = !l->probe;
+                return;
         case ON_LAUNCHED:
         case ON_DRAIN_LISTENERS:
                 return;
@@ -263,6 +304,10 @@ static void step_serving(struct epoch *e, const struct epoch_limits *l, const st
                         e->next_look = mono_after_ms(now, LOOK_LOST_MS);
                         act(e, out, DO_WATCH_LISTENERS, 0);
                 }
+                return;
+        case ON_SPOKE: /* it served from its exec; the next one with its content is waited for */
+        case ON_READY:
+                e->speaks = !l->probe;
                 return;
         case ON_COMMIT_ORDER:
         case ON_LAUNCHED:        /* told again after an agent's death */
@@ -326,6 +371,8 @@ static void step_draining(struct epoch *e, const struct epoch_limits *l, const s
         case ON_LAUNCHED:
         case ON_DRAIN_LISTENERS:
         case ON_LOOKED: /* a look that was under way */
+        case ON_SPOKE:
+        case ON_READY:
                 return;
         }
 }
@@ -355,6 +402,8 @@ static void step_stopping(struct epoch *e, const struct epoch_limits *l, const s
         case ON_LAUNCHED:
         case ON_DRAIN_LISTENERS:
         case ON_LOOKED:
+        case ON_SPOKE:
+        case ON_READY:
         case ON_SAMPLED:
                 return;
         }

@@ -24,6 +24,8 @@ enum epoch_event {
         ON_LAUNCHED,
         ON_DRAIN_LISTENERS, /* it says it is up */
         ON_LOOKED,          /* what a look showed: lack */
+        ON_SPOKE,           /* without the protocol: it has said something on its NOTIFY_SOCKET, but not READY=1 */
+        ON_READY,           /* without the protocol: READY=1, or the probe was answered */
         ON_COMMIT_ORDER,    /* the trial is over: it is the one that serves */
         ON_YIELD_ORDER,     /* another one serves; the order to drain follows */
         ON_DRAIN_ORDER,     /* by the one road: drain, nothing in flight, SIGTERM */
@@ -43,7 +45,9 @@ enum owed_kind {
 };
 
 struct epoch_limits {
-        bool protocol;          /* it speaks hot restart; else it serves from its launch and ends by SIGTERM alone */
+        bool protocol;          /* it speaks hot restart; else it ends by SIGTERM alone, and is ready as the next two say */
+        bool probe;             /* when it answers a probe; else by READY=1, or if it never says anything by its exec */
+        int64_t silent_ms;      /* one on trial that has said nothing for so long after its exec will say nothing */
         int64_t ready_ms;       /* starting for longer is reported */
         int64_t quiet_ms;       /* nothing in flight for so long without a break ends a drain */
         int64_t sample_ms;
@@ -67,6 +71,7 @@ struct epoch {
         struct mono next_sample; /* or never */
         struct mono quiet_since; /* or never */
         struct mono drains;      /* when it was told to drain, or never */
+        struct mono silent_until; /* starting, without a word: it is ready then, or never */
         struct mono deadline;    /* draining: SIGTERM; stopping: SIGKILL; starting: report */
         struct mono kill_by;     /* SIGKILL at the latest, or never */
         uint64_t requests_total; /* at the last sample */
@@ -83,6 +88,7 @@ struct epoch {
         uint32_t heard;          /* draining: and it has answered since */
         uint32_t shed;           /* gone, and only its snapshot and binary are kept */
         uint32_t udp;            /* launched with --parent-shutdown-time-s 0 */
+        uint32_t speaks;         /* what has its content says something on NOTIFY_SOCKET: READY=1 is waited for */
         int32_t exit_code;       /* CLD_*; valid when gone */
         int32_t exit_status;
         int64_t exited_ns;
@@ -104,6 +110,7 @@ void epoch_step(struct epoch *e, const struct epoch_limits *l, const struct epoc
                 struct effects *out);
 /** epoch_look() - asks for a look, and for another one should no answer come */
 void epoch_look(struct epoch *e, struct mono now, struct effects *out);
+enum look_lack epoch_lacks(const struct epoch *e, const struct epoch_limits *l); /* one that is starting: what is waited for */
 struct mono epoch_next(const struct epoch *e); /* when it next wants ON_TIME */
 bool epoch_alive(const struct epoch *e);       /* launched and not gone */
 bool epoch_has_served(const struct epoch *e);  /* its content may be gone back to */

@@ -140,6 +140,15 @@ uint32_t escrow_held_by_keeper(struct escrow *e, const struct hr_key *key, uint6
         return i;
 }
 
+uint32_t escrow_held_for_good(struct escrow *e, const struct hr_key *key, uint64_t inode)
+{
+        uint32_t i = escrow_held_by_keeper(e, key, inode);
+
+        if (i != NO_KEY)
+                e->keys[i].inherited = true;
+        return i;
+}
+
 void escrow_not_held(struct escrow *e, uint32_t key)
 {
         e->keys[key].inode = 0;
@@ -310,7 +319,7 @@ void escrow_terminated(struct escrow *e, uint64_t epoch, struct effects *out)
 
 static void silence_key(struct escrow *e, uint32_t i, struct effects *out)
 {
-        if (!e->keys[i].inode || hr_key_is_udp(&e->keys[i].key))
+        if (!e->keys[i].inode || e->keys[i].inherited || hr_key_is_udp(&e->keys[i].key))
                 return;
         effects_add(out, (struct effect){ .kind = DO_SILENCE, .key = i });
         e->keys[i].silenced = true;
@@ -328,7 +337,7 @@ static bool accepted_by(const struct escrow *e, uint32_t i, uint64_t epoch)
 void escrow_hush_all(const struct escrow *e, struct effects *out)
 {
         for (uint32_t i = 0; i < e->n; i++)
-                if (e->keys[i].inode && is_tcp(&e->keys[i]))
+                if (e->keys[i].inode && !e->keys[i].inherited && is_tcp(&e->keys[i]))
                         effects_add(out, (struct effect){ .kind = DO_HUSH, .key = i });
 }
 
@@ -368,10 +377,20 @@ void escrow_revive_accepted(struct escrow *e, uint64_t epoch, struct effects *ou
         }
 }
 
+void escrow_revive_all(struct escrow *e, struct effects *out)
+{
+        for (uint32_t i = 0; i < e->n; i++) {
+                if (!e->keys[i].inode || !e->keys[i].silenced)
+                        continue;
+                effects_add(out, (struct effect){ .kind = DO_REVIVE, .key = i });
+                e->keys[i].silenced = false;
+        }
+}
+
 void escrow_repeat(const struct escrow *e, bool revive, bool steered, struct effects *out)
 {
         for (uint32_t i = 0; i < e->n; i++) {
-                if (!e->keys[i].inode || hr_key_is_udp(&e->keys[i].key))
+                if (!e->keys[i].inode || e->keys[i].inherited || hr_key_is_udp(&e->keys[i].key))
                         continue;
                 if (e->keys[i].steer && e->keys[i].steer != STEER_UNKNOWN)
                         effects_add(out, (struct effect){ .kind = DO_STEER, .key = i, .value = e->keys[i].steer, .arg = STEER_AGAIN });
@@ -387,14 +406,14 @@ void escrow_repeat(const struct escrow *e, bool revive, bool steered, struct eff
 void escrow_close_all(struct escrow *e, struct effects *out)
 {
         for (uint32_t i = 0; i < e->n; i++)
-                if (e->keys[i].inode)
+                if (e->keys[i].inode && !e->keys[i].inherited)
                         close_key(e, i, out);
 }
 
 bool escrow_holds_any(const struct escrow *e)
 {
         for (uint32_t i = 0; i < e->n; i++)
-                if (e->keys[i].inode)
+                if (e->keys[i].inode && !e->keys[i].inherited)
                         return true;
         return false;
 }

@@ -43,6 +43,7 @@ struct escrow_key {
         bool fresh;         /* opened by us, and nobody was seen to listen on it yet: who connects is refused */
         bool shuffled;      /* silenced once, or opened beside a stranger's: where it stands in its group is not known */
         bool leaving;       /* what serves now does not listen there: closed once its predecessor has ceased to */
+        bool inherited;     /* of LISTEN_FDS: it is somebody else's as well, and neither silenced nor closed before baton ends */
         struct escrow_claim by[CLAIMS];
 };
 
@@ -98,6 +99,7 @@ enum look_lack {
         LACK_CREATE_FAILURES,
         LACK_QUEUE,
         LACK_AMBIGUOUS,
+        LACK_READY, /* without the protocol */
 };
 
 struct escrow_gate {
@@ -149,6 +151,9 @@ uint32_t escrow_held_by_keeper(struct escrow *e, const struct hr_key *key, uint6
 
 /** escrow_not_held() - stored as held, but the keeper never got it, or no longer has it */
 void escrow_not_held(struct escrow *e, uint32_t key);
+
+/** escrow_held_for_good() - a socket of LISTEN_FDS, or found to be one by a new agent. Return: index or NO_KEY */
+uint32_t escrow_held_for_good(struct escrow *e, const struct hr_key *key, uint64_t inode);
 
 /**
  * escrow_take_look() - judge a generation that is starting
@@ -216,6 +221,9 @@ void escrow_hush_all(const struct escrow *e, struct effects *out);
 
 void escrow_silence_all(struct escrow *e, struct effects *out);
 
+/** escrow_revive_all() - without the protocol: whoever is launched next accepts from them, and does not listen() itself */
+void escrow_revive_all(struct escrow *e, struct effects *out);
+
 /** escrow_silence_idle() - as escrow_silence_all(), but leaves what this epoch was seen to accept from (NO_EPOCH: none) */
 void escrow_silence_idle(struct escrow *e, uint64_t epoch, struct effects *out);
 
@@ -228,7 +236,7 @@ bool escrow_silence_fresh(struct escrow *e, struct effects *out);
 /** escrow_revive_accepted() - what this epoch accepts from need not be silent until it accepts everywhere */
 void escrow_revive_accepted(struct escrow *e, uint64_t epoch, struct effects *out);
 void escrow_close_all(struct escrow *e, struct effects *out);
-bool escrow_holds_any(const struct escrow *e);
+bool escrow_holds_any(const struct escrow *e); /* that may be silenced */
 bool escrow_holds_udp(const struct escrow *e);
 bool escrow_holds_url(const struct escrow *e, const char *url); /* of any worker */
 bool escrow_any_silenced(const struct escrow *e);

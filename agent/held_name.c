@@ -9,7 +9,7 @@
 #include <string.h>
 
 static const char *const kinds[HELD_KINDS] = {
-        [HELD_RECORD] = "kit", [HELD_PARENT] = "parent", [HELD_CHILD] = "child", [HELD_UDP] = "udp", [HELD_BINARY] = "bin",
+        [HELD_RECORD] = "kit", [HELD_PARENT] = "parent", [HELD_CHILD] = "child", [HELD_UDP] = "udp", [HELD_BINARY] = "bin", [HELD_NOTIFY] = "notify",
 };
 
 struct held_name held_name(enum held_kind kind, uint64_t epoch)

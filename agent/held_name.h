@@ -12,6 +12,7 @@ enum held_kind {
         HELD_CHILD,
         HELD_UDP,
         HELD_BINARY, /* bin/N: the pinned executable */
+        HELD_NOTIFY, /* notify/N: where it says READY=1 */
         HELD_KINDS,
 };
 

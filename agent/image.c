@@ -31,7 +31,7 @@ struct image_key {
         uint64_t inode, opened;
         uint32_t worker, steer;
         uint8_t is_static, silenced, leaving, shuffled;
-        uint8_t url_bytes, netns_bytes, fresh, reserved2;
+        uint8_t url_bytes, netns_bytes, fresh, inherited;
         struct image_claim by[CLAIMS];
 };
 
@@ -56,6 +56,7 @@ static bool put_key(uint8_t *buf, size_t size, size_t *at, const struct escrow_k
                 .leaving = k->leaving,
                 .shuffled = k->shuffled,
                 .fresh = k->fresh,
+                .inherited = k->inherited,
                 .url_bytes = (uint8_t)strlen(k->key.url),
                 .netns_bytes = (uint8_t)strlen(k->key.netns),
         };
@@ -126,7 +127,7 @@ static bool get_key(const uint8_t *buf, size_t n, size_t *at, struct escrow_key 
 
         if (!get(buf, n, at, &ik, sizeof(ik)) || ik.url_bytes >= HR_URL_BYTES || ik.netns_bytes >= HR_NETNS_BYTES)
                 return false;
-        if (ik.is_static > 1 || ik.silenced > 1 || ik.leaving > 1 || ik.shuffled > 1 || ik.fresh > 1 || ik.reserved2 ||
+        if (ik.is_static > 1 || ik.silenced > 1 || ik.leaving > 1 || ik.shuffled > 1 || ik.fresh > 1 || ik.inherited > 1 ||
             (ik.inode && ik.opened))
                 return false;
         *k = (struct escrow_key){
@@ -139,6 +140,7 @@ static bool get_key(const uint8_t *buf, size_t n, size_t *at, struct escrow_key 
                 .leaving = ik.leaving != 0,
                 .shuffled = ik.shuffled != 0,
                 .fresh = ik.fresh != 0,
+                .inherited = ik.inherited != 0,
         };
         for (size_t i = 0; i < CLAIMS; i++)
                 if (!get_claim(&ik.by[i], &k->by[i]))
@@ -150,7 +152,7 @@ static bool get_key(const uint8_t *buf, size_t n, size_t *at, struct escrow_key 
 static bool epoch_possible(const struct epoch *e, const struct escrow *escrow)
 {
         return e->state > EPOCH_NONE && e->state <= EPOCH_GONE && e->owed <= OWED_UNRECOGNIZED &&
-               e->lack <= LACK_AMBIGUOUS && (e->owed_key == NO_KEY || e->owed != OWED_PASS || e->owed_key < escrow->n);
+               e->lack <= LACK_READY && (e->owed_key == NO_KEY || e->owed != OWED_PASS || e->owed_key < escrow->n);
 }
 
 static bool run_possible(const struct run *r)
@@ -160,7 +162,7 @@ static bool run_possible(const struct run *r)
 
 static bool upgrade_possible(const struct upgrade *u)
 {
-        if (u->state > UPGRADE_WARMING || u->n_next > RUNS_MAX || !run_possible(&u->now))
+        if (u->state >= UPGRADE_STATES || u->n_next > RUNS_MAX || !run_possible(&u->now))
                 return false;
         if ((u->state == UPGRADE_IDLE) != (u->now.id == 0))
                 return false;
@@ -179,7 +181,7 @@ static bool whole(const struct succession *s, size_t n_epochs)
                 if (!epoch_possible(&s->epochs[i], &s->escrow))
                         return false;
         return s->end <= END_SAID && s->last.kind <= LAST_ROLLBACK && s->last.result < RESULTS && !s->last.reason[REASON_BYTES - 1] &&
-               s->backoff.tokens >= 0 && s->leave <= LEAVE_CLOSES && upgrade_possible(&s->upgrade);
+               s->backoff.tokens >= 0 && s->leave <= LEAVE_CLOSES && s->come_back <= COME_BACK_LAUNCHED && upgrade_possible(&s->upgrade);
 }
 
 int image_read(const uint8_t *buf, size_t n, struct succession *ret)

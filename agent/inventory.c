@@ -61,7 +61,10 @@ static void on_held(void *userdata, const char *name, int fd)
         } else if (held_of_name(name, &kind, &epoch) && epoch < WIRE_JOB_HELPER) {
                 sort_kit(inv, name, kind, epoch, fd);
         } else if (strncmp(name, "inherited/", 10) == 0) {
-                close_fd(&fd); /* the keeper's own, of no use in this version */
+                if (inv->n_inherited < LAUNCH_LISTEN_MAX)
+                        keep(&inv->inherited[inv->n_inherited++], name, fd);
+                else
+                        close_fd(&fd); /* they stay the keeper's */
         } else {
                 stranger(inv, name, fd);
         }

@@ -68,6 +68,7 @@ void kit_done(struct kit *k)
         close_fd(&k->parent_fd);
         close_fd(&k->child_fd);
         close_fd(&k->udp_fd);
+        close_fd(&k->notify_fd);
 }
 
 /* ---- files ------------------------------------------------------------------------------------------ */
@@ -186,7 +187,7 @@ static int read_id(const char *run_dir, uint64_t epoch, uint64_t *ret_base_id, u
         if (r < 0)
                 return r;
         base_id = strtoull(text, &end, 10);
-        if (base_id == 0 || base_id > HR_BASE_ID_MAX)
+        if (end == text || base_id > HR_BASE_ID_MAX)
                 return -EINVAL;
         *ret_base_id = base_id;
         *ret_command = strtoull(end, NULL, 10);
@@ -195,9 +196,14 @@ static int read_id(const char *run_dir, uint64_t epoch, uint64_t *ret_base_id, u
 
 int kit_base_id(const char *run_dir, uint64_t epoch, uint64_t *ret)
 {
-        uint64_t command;
+        uint64_t base_id, command;
+        int r = read_id(run_dir, epoch, &base_id, &command);
 
-        return read_id(run_dir, epoch, ret, &command);
+        if (r == 0 && base_id == 0)
+                r = -EINVAL;
+        if (r == 0)
+                *ret = base_id;
+        return r;
 }
 
 uint64_t kit_command(const char *run_dir, uint64_t epoch)
@@ -471,12 +477,56 @@ void kit_run_as(struct launch *l, const struct proxy_user *u)
         l->n_groups = u->n_groups;
 }
 
+/* Others send to it: who they are comes along. */
+static int bind_notify(const struct kit_maker *m, uint64_t epoch, struct sockaddr_un *ret_addr, int *ret_fd, char *reterr, size_t reterr_size)
+{
+        char folder[PATH_MAX], path[PATH_MAX];
+        CLEANUP(close_fd) int fd = -1;
+        int one = 1;
+        int r = path_of(folder, sizeof(folder), m->run_dir, "e", epoch, "");
+
+        *ret_addr = (struct sockaddr_un){ .sun_family = AF_UNIX };
+        if (r == 0)
+                r = path_of(path, sizeof(path), m->run_dir, "e", epoch, "/notify");
+        if (r == 0 && (size_t)snprintf(ret_addr->sun_path, sizeof(ret_addr->sun_path), "%s", path) >= sizeof(ret_addr->sun_path))
+                r = -ENAMETOOLONG;
+        if (r == 0)
+                r = make_folder(folder);
+        if (r == 0)
+                r = hr_bind(ret_addr, 0600, &fd);
+        if (r == 0 && setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &one, sizeof(one)) < 0)
+                r = -errno;
+        if (r == 0)
+                r = give(m, path);
+        if (r == 0)
+                r = give(m, folder);
+        if (r == 0)
+                *ret_fd = TAKE_FD(fd);
+        else
+                (void)snprintf(reterr, reterr_size, "cannot bind %s/notify: %s", folder, strerror(-r));
+        return r;
+}
+
+/* Of a proxy without the protocol there is nothing else on disk: the number of its command survives the state by this. */
+static int write_command(const struct kit_maker *m, uint64_t epoch, char *reterr, size_t reterr_size)
+{
+        char path[PATH_MAX], text[48];
+        int r = id_path(m->run_dir, epoch, path, sizeof(path));
+
+        if (r == 0)
+                r = write_new_file(path, 0600, (gid_t)-1, text, (size_t)snprintf(text, sizeof(text), "0 %" PRIu64 "\n", m->command));
+        if (r < 0)
+                (void)snprintf(reterr, reterr_size, "cannot write %s: %s", path, strerror(-r));
+        return r;
+}
+
 /* An Envoy that takes part in hot restart asks for its parent's death itself; any other process is told. */
-static int seal(const struct kit_maker *m, char *const *argv, const char *binary, const char *out_name, uint32_t flags, int *ret_fd)
+static int seal(const struct kit_maker *m, char *const *argv, const char *const *envp, const char *binary, const char *out_name,
+                uint32_t flags, int *ret_fd)
 {
         struct launch l = {
                 .argv = (const char *const *)argv,
-                .envp = (const char *const *)m->environment,
+                .envp = envp ? envp : (const char *const *)m->environment,
                 .path = m->args->program,
                 .binary = binary,
                 .out = out_name,
@@ -485,10 +535,47 @@ static int seal(const struct kit_maker *m, char *const *argv, const char *binary
                 .oom_score_adj = INT32_MIN,
                 .nofile_soft = m->nofile_soft,
                 .nofile_hard = m->nofile_hard,
+                .listen = m->listen,
+                .listen_names = m->listen_names,
+                .n_listen = m->n_listen,
         };
 
         kit_run_as(&l, m->user);
         return launch_seal(&l, ret_fd);
+}
+
+/* What it leaves behind would go on accepting beside its successor: see LAUNCH_ALONE. */
+static int seal_plain(const struct kit_maker *m, const char *notify, const char *binary, struct kit *k)
+{
+        CLEANUP(free_ptr) const char **envp = NULL;
+        char variable[sizeof(((struct sockaddr_un *)0)->sun_path) + 16];
+        size_t n = 0;
+
+        while (m->environment[n])
+                n++;
+        envp = calloc(n + 2, sizeof(*envp));
+        if (!envp)
+                return -ENOMEM;
+        memcpy(envp, m->environment, n * sizeof(*envp));
+        (void)snprintf(variable, sizeof(variable), "NOTIFY_SOCKET=%s", notify);
+        if (m->notify)
+                envp[n] = variable;
+        return seal(m, m->args->all, envp, binary, "", LAUNCH_DEATH_SIGNAL | LAUNCH_ALONE, &k->record_fd);
+}
+
+static int make_plain(const struct kit_maker *m, uint64_t epoch, const char *binary, struct kit *k, char *reterr, size_t reterr_size)
+{
+        struct sockaddr_un notify = { 0 };
+        int r = write_command(m, epoch, reterr, reterr_size);
+
+        if (r == 0 && m->notify)
+                r = bind_notify(m, epoch, &notify, &k->notify_fd, reterr, reterr_size);
+        if (r < 0)
+                return r;
+        r = seal_plain(m, notify.sun_path, binary, k);
+        if (r < 0)
+                (void)snprintf(reterr, reterr_size, "cannot make the launch record: %s", strerror(-r));
+        return r;
 }
 
 /* Return: 0; KIT_E_CONFIG: --config-yaml cannot be merged; -errno */
@@ -499,8 +586,6 @@ static int make_record(const struct kit_maker *m, uint64_t epoch, bool udp, cons
         char socket_path[PATH_MAX], config[PATH_MAX], admin[PATH_MAX];
         int r;
 
-        if (!m->protocol)
-                return seal(m, m->args->all, binary, "", LAUNCH_DEATH_SIGNAL, &k->record_fd);
         r = kit_socket_path(m->run_dir, epoch, socket_path, sizeof(socket_path));
         if (r == 0)
                 r = kit_admin_path(m->run_dir, epoch, admin, sizeof(admin));
@@ -522,7 +607,7 @@ static int make_record(const struct kit_maker *m, uint64_t epoch, bool udp, cons
                                                .parent_shutdown_time_s = udp ? 0 : 315360000,
                                        },
                                        &argv);
-        return r < 0 ? r : seal(m, argv, binary, "", 0, &k->record_fd);
+        return r < 0 ? r : seal(m, argv, NULL, binary, "", 0, &k->record_fd);
 }
 
 int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool udp, const char *binary, struct kit *ret,
@@ -533,13 +618,15 @@ int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool u
 
         (void)snprintf(reterr, reterr_size, "%s", "cannot make a launch kit");
         kit_forget(m->run_dir, epoch);
+        if (!m->protocol)
+                r = make_plain(m, epoch, binary, &k, reterr, reterr_size);
         if (m->protocol && m->args->config_path)
                 r = make_snapshot(m, epoch, copy_of, reterr, reterr_size);
         if (r == 0 && m->protocol)
                 r = reserve_base_id(m, epoch, &k.base_id, reterr, reterr_size);
         if (r == 0 && m->protocol)
                 r = bind_names(m, epoch, &k, reterr, reterr_size);
-        if (r == 0) {
+        if (r == 0 && m->protocol) {
                 r = make_record(m, epoch, udp, binary, &k);
                 if (r == KIT_E_CONFIG)
                         (void)snprintf(reterr, reterr_size, "%s", "--config-yaml is not a YAML mapping");
@@ -562,7 +649,7 @@ int kit_version_record(const struct kit_maker *m, const char *binary, const char
         CLEANUP(free_strv) char **argv = NULL;
         int r = proxy_args_compose_version(m->args, &argv);
 
-        return r < 0 ? r : seal(m, argv, binary, out_name, LAUNCH_DEATH_SIGNAL, ret_fd);
+        return r < 0 ? r : seal(m, argv, NULL, binary, out_name, LAUNCH_DEATH_SIGNAL, ret_fd);
 }
 
 int kit_validate_record(const struct kit_maker *m, uint64_t epoch, const char *binary, const char *out_name, int *ret_fd)
@@ -578,5 +665,5 @@ int kit_validate_record(const struct kit_maker *m, uint64_t epoch, const char *b
                 r = bootstrap_merge_admin(m->args->config_yaml, admin, &yaml);
         if (r == 0)
                 r = proxy_args_compose_validate(m->args, m->args->config_path ? config : NULL, yaml, &argv);
-        return r < 0 ? r : seal(m, argv, binary, out_name, LAUNCH_DEATH_SIGNAL, ret_fd);
+        return r < 0 ? r : seal(m, argv, NULL, binary, out_name, LAUNCH_DEATH_SIGNAL, ret_fd);
 }

@@ -3,8 +3,8 @@
  * Launch kits: all that must lie ready so that a death costs one message, one fork, one exec. A kit of epoch N is
  *
  *   RUN_DIR/envoy-revN.EXT   the immutable snapshot that it runs from, readable for the proxy's group
- *   RUN_DIR/eN/              0700, the proxy's: our three protocol names and, once it runs, Envoy's four and its admin socket
- *   RUN_DIR/eN.id            its base id and the number of its command line, written before the segment is made, so that no segment is ever lost
+ *   RUN_DIR/eN/              0700, the proxy's: our three protocol names and, once it runs, Envoy's four and its admin socket; without the protocol `notify`
+ *   RUN_DIR/eN.id            its base id (without the protocol: 0) and the number of its command line, written before the segment is made, so that no segment is ever lost
  *   a segment of Envoy's shared memory, which reserves the base id
  *   a launch record, for the keeper
  *
@@ -27,7 +27,11 @@ struct launch;
 struct kit_maker {
         const char *run_dir;
         int64_t drain_time_s;
-        bool protocol;                  /* --handover envoy; else a kit is a launch record and nothing else */
+        bool protocol;                  /* --handover envoy; else a kit is a launch record, perhaps eN/notify, and the number of its command */
+        bool notify;                    /* and it may say READY=1 */
+        const char *const *listen;      /* names of held descriptors that it inherits */
+        const char *const *listen_names; /* and what LISTEN_FDNAMES calls them */
+        size_t n_listen;
         bool expand;                    /* --expand-env: variables in the config become values when it is read from disk */
         const struct proxy_args *args;  /* of the proxy's command line */
         uint64_t command;               /* its number */
@@ -45,9 +49,10 @@ struct kit {
         uint64_t base_id;
         int record_fd;               /* sealed launch record */
         int parent_fd, child_fd, udp_fd; /* -1 without the protocol */
+        int notify_fd;               /* -1 with it, or with a probe */
 };
 
-#define KIT_NULL ((struct kit){ .record_fd = -1, .parent_fd = -1, .child_fd = -1, .udp_fd = -1 })
+#define KIT_NULL ((struct kit){ .record_fd = -1, .parent_fd = -1, .child_fd = -1, .udp_fd = -1, .notify_fd = -1 })
 
 /**
  * kit_make() - make everything for one launch; whatever was left of an earlier try for this epoch goes first

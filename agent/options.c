@@ -24,6 +24,7 @@
 #include "agent/cleanup.h"
 #include "agent/duration.h"
 #include "agent/json.h"
+#include "agent/listen_spec.h"
 
 enum kind { K_STRING, K_LIST, K_FLAG, K_INT, K_DURATION, K_CHOICE };
 enum source { FROM_DEFAULT, FROM_FILE, FROM_ENVIRONMENT, FROM_COMMAND_LINE };
@@ -89,8 +90,8 @@ static const struct option_key keys[] = {
         { "hang-timeout", "D", K_DURATION, AT(hang_timeout_ms), 1, DAY_MS, -1, NULL, true, "replace a proxy that hangs for so long" },
         { "observe", "D", K_DURATION, AT(observe_ms), 0, DAY_MS, 0, NULL, false, "watch an upgrade so long before it is final" },
         { "handover", "envoy|listen-fds|none", K_CHOICE, AT(handover), 0, 0, HANDOVER_DETECT, handovers, false, "how the proxy gets its sockets (detected)" },
-        { "listen", "ADDR", K_LIST, AT(listen), 0, 0, 0, NULL, true, "socket that baton opens; may be repeated" },
-        { "probe", "tcp|URL", K_STRING, AT(probe), 0, 0, 0, NULL, true, "how readiness of another server is found out" },
+        { "listen", "[NAME=]ADDR", K_LIST, AT(listen), 0, 0, 0, NULL, false, "socket that baton opens for a proxy that is no Envoy; may be repeated" },
+        { "probe", "tcp|URL", K_STRING, AT(probe), 0, 0, 0, NULL, false, "how readiness of a proxy that is no Envoy is found out" },
         { "state-dir", "DIR", K_STRING, AT(state_dir), 0, 0, 0, NULL, false, "what served last, kept over a reboot" },
         { "proxy-user", "USER[:GROUP]", K_STRING, AT(proxy_user), 0, 0, 0, NULL, false, "who the proxy runs as: a name or number, or USER:GROUP" },
         { "expand-env", NULL, K_FLAG, AT(expand_env), 0, 0, 0, NULL, false, "replace ${VAR} and ${VAR:-default} in the proxy's config" },
@@ -130,6 +131,11 @@ const char *options_handover(const struct options *o)
         while (c->name && c->value != o->handover)
                 c++;
         return c->name ? c->name : "";
+}
+
+bool options_probe_needs_sockets(const struct options *o)
+{
+        return strcmp(options_str(o, o->probe), "tcp") == 0 && (o->listen.n == 0 || o->handover == HANDOVER_NONE);
 }
 
 const char *options_names(size_t n)
@@ -662,6 +668,30 @@ static bool looks_like_envoy(const struct options *o)
         return false;
 }
 
+/* Where the proxy gets its sockets from, and how it is known to be ready. */
+static int check_handover(struct parse *p)
+{
+        const struct options *o = p->out;
+        const char *probe = options_str(o, o->probe);
+        struct listen_spec listen;
+        struct probe_spec spec;
+
+        for (uint32_t i = 0; i < o->listen.n; i++)
+                if (listen_spec_read(options_str(o, o->listen.items[i]), &listen) < 0)
+                        return complain(p, "baton run: --listen: '%s' is no IP:PORT, :PORT, [::]:PORT or unix:PATH, with or without NAME= before it",
+                                        options_str(o, o->listen.items[i]));
+        if (o->listen.n && o->handover == HANDOVER_ENVOY)
+                return complain(p, "baton run: --listen: not in this version for an Envoy, which opens its listeners itself; "
+                                   "--handover=listen-fds if this is none");
+        if (o->listen.n && o->handover == HANDOVER_NONE)
+                return complain(p, "baton run: --listen: with --handover=none the proxy is given no socket; leave --handover out, or use listen-fds");
+        if (*probe && o->handover == HANDOVER_ENVOY)
+                return complain(p, "baton run: --probe: an Envoy is asked itself; --handover=listen-fds or none if this is none");
+        if (probe_spec_read(probe, &spec) < 0)
+                return complain(p, "baton run: --probe: '%s' is neither tcp nor http://IP:PORT/PATH (localhost is an IP, too)", probe);
+        return 0;
+}
+
 static int resolve(struct parse *p)
 {
         struct options *o = p->out;
@@ -685,12 +715,10 @@ static int resolve(struct parse *p)
                 return complain(p, "baton run: --admin: an address is not in this version; use off or bootstrap");
         o->handover_detected = o->handover == HANDOVER_DETECT;
         if (o->handover_detected)
-                o->handover = looks_like_envoy(o) ? HANDOVER_ENVOY : HANDOVER_NONE;
-        if (o->handover == HANDOVER_LISTEN_FDS)
-                return complain(p, "baton run: --handover: listen-fds is not in this version");
+                o->handover = looks_like_envoy(o) ? HANDOVER_ENVOY : o->listen.n ? HANDOVER_LISTEN_FDS : HANDOVER_NONE;
         if (r == 0 && proxy_user_resolve(options_str(o, o->proxy_user), &o->user, &unknown) != 0)
                 return complain(p, "baton run: --proxy-user: %s", unknown.text);
-        return r;
+        return r ? r : check_handover(p);
 }
 
 /*

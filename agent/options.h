@@ -96,6 +96,9 @@ static inline const char *options_proxy_arg(const struct options *o, size_t i)
 /** options_want_value() - is this word an option whose value is the next word? */
 bool options_want_value(const char *word);
 
+/** options_probe_needs_sockets() - --probe=tcp, and no --listen: only LISTEN_FDS could be asked */
+bool options_probe_needs_sockets(const struct options *o);
+
 /** options_handover() - the name of what was given or detected */
 const char *options_handover(const struct options *o);
 

@@ -42,7 +42,7 @@ static int upgrade(struct agent *a, const struct control_order *o, char *detail,
                 return replace_self(a, o, detail, n);
         if (upgrade_ticket(&a->s.upgrade, o->ticket, &(struct outcome){ 0 }) != TICKET_UNKNOWN)
                 return 0;
-        refused = o->n_proxy > 0 && a->limits.epoch.protocol && commands_add(a, o, &command, detail, n) != 0;
+        refused = o->n_proxy > 0 && commands_add(a, o, &command, detail, n) != 0;
         agent_feed(a, &(struct succession_input){ .event = ON_UPGRADE, .ticket = o->ticket, .command = command,
                                                   .observe_ms = o->observe_ms, .text = refused ? detail : NULL });
         return refused ? CONTROL_REFUSED : taken(a, o, detail, n);

@@ -20,6 +20,7 @@
 #include "agent/log.h"
 #include "agent/open_port.h"
 #include "agent/preflight.h"
+#include "agent/readiness.h"
 #include "agent/reports.h"
 #include "agent/same_file.h"
 #include "agent/validate.h"
@@ -38,7 +39,7 @@ static int pin_binary(struct agent *a, uint64_t epoch, uint64_t copy_of)
 static int hold_kit(struct agent *a, uint64_t epoch, const struct kit *k, int binary_fd)
 {
         const int given[HELD_KINDS] = { [HELD_RECORD] = k->record_fd, [HELD_PARENT] = k->parent_fd, [HELD_CHILD] = k->child_fd,
-                                        [HELD_UDP] = k->udp_fd, [HELD_BINARY] = binary_fd };
+                                        [HELD_UDP] = k->udp_fd, [HELD_BINARY] = binary_fd, [HELD_NOTIFY] = k->notify_fd };
         struct held_name names[HELD_KINDS];
         const char *list[HELD_KINDS];
         int fds[HELD_KINDS];
@@ -131,6 +132,7 @@ static void make_kit(struct agent *a, const struct effect *fx)
         p = agent_proc(a, fx->epoch);
         if (p) {
                 p->binary_fd = TAKE_FD(binary_fd);
+                p->notify_fd = TAKE_FD(k.notify_fd);
                 p->child_used = true; /* a new name: nobody before us has asked anything by it */
         }
         copy = (uint64_t)fx->value == CONTENT_DISK && find_original(a, &maker, fx->epoch, &original);
@@ -373,6 +375,9 @@ static void perform_on_proc(struct proc *p, const struct effect *fx)
         case DO_WATCH_LISTENERS:
                 look_watch_listeners(p);
                 return;
+        case DO_PROBE:
+                probe_start(p);
+                return;
         case DO_FAIL_HEALTHCHECK:
                 look_order(p, "/healthcheck/fail");
                 return;
@@ -480,6 +485,7 @@ void perform(struct agent *a, const struct effect *fx)
         case DO_REPLY:
         case DO_LOOK:
         case DO_WATCH_LISTENERS:
+        case DO_PROBE:
         case DO_FAIL_HEALTHCHECK:
         case DO_PASS_HEALTHCHECK:
         case DO_DRAIN_LISTENERS:

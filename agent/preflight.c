@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "agent/bind_probe.h"
 #include "agent/cleanup.h"
@@ -172,6 +173,26 @@ static void validate(struct agent *a)
                 refuse(a, "%s --mode validate cannot be run: %s", m.args->program, strerror(-r));
 }
 
+/* ---- no Envoy ----------------------------------------------------------------------------------------- */
+
+/* Nothing else can be asked of just any program. */
+static void can_be_executed(struct agent *a)
+{
+        const struct preflight *f = &a->preflight;
+        const char *program = agent_args(a, f->epoch)->program;
+        const struct proc *p = agent_proc(a, f->epoch);
+        char path[64];
+        struct stat st;
+
+        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", p ? p->binary_fd : -1);
+        if (!p || p->binary_fd < 0 || fstat(p->binary_fd, &st) < 0)
+                refuse(a, "cannot execute %s: %s", program, strerror(ENOENT));
+        else if (!S_ISREG(st.st_mode) || access(path, X_OK) < 0)
+                refuse(a, "cannot execute %s: %s", program, strerror(EACCES));
+        else
+                answer(a, false);
+}
+
 /* ---- the run that asks -------------------------------------------------------------------------------- */
 
 static void on_done(struct agent *a, const struct helper_result *r)
@@ -190,5 +211,8 @@ void preflight_init(struct agent *a)
 void preflight_start(struct agent *a, uint64_t epoch)
 {
         a->preflight.epoch = epoch;
-        ask_version(a);
+        if (a->kits.protocol)
+                ask_version(a);
+        else
+                can_be_executed(a);
 }

@@ -54,6 +54,7 @@ const char *look_lack_text(enum look_lack l)
                 [LACK_LDS] = "a listener of the control plane is not back yet, and the control plane has not said that it is gone",
                 [LACK_CREATE_FAILURES] = "the proxy could not create one of its listeners, see its log",
                 [LACK_QUEUE] = "connections wait in an accept queue that does not get shorter",
+                [LACK_READY] = "it has neither said READY=1 nor answered the probe",
                 [LACK_AMBIGUOUS] = "two of its listeners have one address, in network namespaces that it does not name",
         };
 

@@ -155,8 +155,10 @@ static void upgrade_committed(struct agent *a, const struct effect *fx)
 static void upgrade_refused(struct agent *a, const struct effect *fx, const char *event)
 {
         const struct last_change *l = &a->s.last;
-        const char *then = a->s.stops ? "all of it stops" : succession_serving(&a->s) ? "the old generation serves on"
-                                                                                         : "nothing serves";
+        const char *then = a->s.stops       ? "all of it stops"
+                           : a->s.come_back ? "what served before is launched again"
+                           : succession_serving(&a->s) ? "the old generation serves on"
+                                                        : "nothing serves";
 
         if (fx->epoch == NO_EPOCH)
                 log_event(LOG_WARNING, event, F_STR("kind", l->kind == LAST_ROLLBACK ? "rollback" : "upgrade"),
@@ -188,7 +190,8 @@ void report(struct agent *a, const struct effect *fx)
                 return;
         case REPORT_WAITING:
                 log_event(LOG_NOTICE, name, F_INT("wait_ms", fx->arg), F_UINT("n", a->s.backoff.n),
-                          F_INT("tokens", a->s.backoff.tokens), F_STR("do", "a change of the config ends the wait"));
+                          F_INT("tokens", a->s.backoff.tokens),
+                          F_STR("do", *config_of(a, a->s.wanted) ? "a change of the config ends the wait" : "baton upgrade does not wait"));
                 return;
         case REPORT_EXHAUSTED:
                 log_event(LOG_ERR, name, F_INT("failed_in_a_row", fx->arg), F_STR("reason", a->last_reason),

@@ -8,6 +8,8 @@
 #include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -15,6 +17,7 @@
 #include "agent/clock.h"
 #include "agent/commands.h"
 #include "agent/image.h"
+#include "agent/listen_fds.h"
 #include "agent/log.h"
 #include "agent/reports.h"
 
@@ -26,8 +29,26 @@ static bool was_closed(const struct agent *a, const struct hr_key *key)
         return k == NO_KEY || escrow_socket(&a->s.escrow.keys[k]) == 0;
 }
 
-static void take_sockets(struct agent *a, struct inventory *inv, bool loaded)
+/* Those of LISTEN_FDS: the keeper never gives them up. */
+static void take_inherited(struct agent *a, struct inventory *inv)
 {
+        for (size_t i = 0; i < inv->n_inherited; i++) {
+                struct hr_key key;
+                uint64_t inode;
+                uint32_t k = NO_KEY;
+
+                listen_fds_key(inv->inherited[i].fd, (uint32_t)strtoul(strchr(inv->inherited[i].name, '/') + 1, NULL, 10), &key);
+                if (a->options->handover == HANDOVER_LISTEN_FDS && hr_listener_inode(inv->inherited[i].fd, &inode) == 0)
+                        k = escrow_held_for_good(&a->s.escrow, &key, inode);
+                if (k != NO_KEY)
+                        a->sockets[k] = TAKE_FD(inv->inherited[i].fd);
+                close_fd(&inv->inherited[i].fd);
+        }
+}
+
+void resume_sockets(struct agent *a, struct inventory *inv, bool loaded)
+{
+        take_inherited(a, inv);
         for (size_t i = 0; i < inv->n_listen; i++) {
                 struct hr_key key;
                 uint64_t inode;
@@ -84,7 +105,7 @@ static void rebuild(struct agent *a, struct inventory *inv)
         size_t n = 0;
 
         succession_init(&a->s, &a->limits);
-        take_sockets(a, inv, false);
+        resume_sockets(a, inv, false);
 
         for (size_t i = 0; i < inv->n_jobs; i++) {
                 const struct wire_job *j = &inv->jobs[i].job;
@@ -117,7 +138,7 @@ static bool load(struct agent *a, struct inventory *inv)
         if (r == 0)
                 r = image_read(image, n, &a->s);
         if (r == 0) {
-                take_sockets(a, inv, true);
+                resume_sockets(a, inv, true);
                 return true;
         }
         log_event(LOG_WARNING, "state.rebuilt", F_BOOL("fresh", fresh), F_INT("answer", r),
@@ -157,6 +178,7 @@ static void adopt_kit(struct agent *a, struct inventory *inv, size_t i, const st
         if (!p)
                 return;
         p->binary_fd = TAKE_FD(fds[HELD_BINARY]);
+        p->notify_fd = TAKE_FD(fds[HELD_NOTIFY]);
         if (job)
                 adopt_process(p, rebuilt, job, pidfd, ret);
 }

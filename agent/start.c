@@ -22,6 +22,7 @@
 #include "agent/instance.h"
 #include "agent/keeper/trial.h"
 #include "agent/keep.h"
+#include "agent/listen_fds.h"
 #include "agent/log.h"
 #include "agent/open_port.h"
 #include "agent/plain.h"
@@ -61,8 +62,8 @@ static void set_limits(struct agent *a)
         const struct options *o = a->options;
 
         a->limits = (struct succession_limits){
-                .epoch = { .protocol = o->handover == HANDOVER_ENVOY, .ready_ms = o->ready_timeout_ms, .quiet_ms = 1000,
-                           .sample_ms = 100, .kill_ms = 5000 },
+                .epoch = { .protocol = o->handover == HANDOVER_ENVOY, .probe = *options_str(o, o->probe), .silent_ms = 1000,
+                           .ready_ms = o->ready_timeout_ms, .quiet_ms = 1000, .sample_ms = 100, .kill_ms = 5000 },
                 .backoff = { .initial_ms = o->retry_initial_ms, .max_ms = o->retry_max_ms, .stable_ms = o->stable_ms,
                              .refill_ms = o->token_refill_ms, .tokens = (int32_t)o->retry_tokens },
                 .hold_ms = o->hold_time_ms,
@@ -76,6 +77,7 @@ static void set_limits(struct agent *a)
                 .allow_loss = o->allow_listener_loss,
                 .no_auto = o->no_auto_upgrade,
                 .low_ports = open_port_limit(o),
+                .one_by_one = o->handover == HANDOVER_NONE,
         };
 }
 
@@ -102,9 +104,8 @@ static void read_proxy_args(struct agent *a)
                 plain_run(a);
         if (cert_sets_init(a, &certs_error) != 0)
                 refuse_options(a, certs_error.text);
-        if (o->handover == HANDOVER_NONE && o->handover_detected && a->keeper.listen_fds > 0)
-                refuse_options(a, "baton run: LISTEN_FDS: sockets for the proxy are not in this version; "
-                                  "--handover=none runs it without them");
+        if (listen_fds_refusal(a))
+                refuse_options(a, listen_fds_refusal(a));
 }
 
 static void use_options(struct agent *a)
@@ -118,6 +119,7 @@ static void use_options(struct agent *a)
                 .environment = environ,
                 .drain_time_s = o->drain_time_ms / 1000,
                 .protocol = o->handover == HANDOVER_ENVOY,
+                .notify = o->handover != HANDOVER_ENVOY && !*options_str(o, o->probe),
                 .expand = o->expand_env,
                 .user = &o->user,
                 .uid = o->user.other ? o->user.uid : geteuid(),
@@ -145,6 +147,8 @@ static void parse_options(struct agent *a, int argc, char **argv)
         default:
                 refuse_options(a, error.text);
         }
+        if (o.handover == HANDOVER_NONE && o.handover_detected && a->keeper.listen_fds > 0)
+                o.handover = HANDOVER_LISTEN_FDS; /* only the keeper knows of them: it took them out of the environment */
         if (options_seal(&o, &fd) < 0 || keeper_link_hold(a->link, names, &fd, 1) < 0 || options_map(fd, &a->options) != 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "cannot keep the options");
         close_fd(&fd);
@@ -229,6 +233,18 @@ static void open_statuses(struct agent *a, struct inventory *inv)
         }
 }
 
+static void open_listens(struct agent *a, struct inventory *inv, bool first)
+{
+        char error[512] = "";
+        int r = listen_fds_prepare(a, inv, first, error, sizeof(error));
+
+        if (r < 0)
+                (void)fail(a, STATUS_FAILED, "listen.refused", error);
+        a->kits.listen = a->passed.held_list;
+        a->kits.listen_names = a->passed.name_list;
+        a->kits.n_listen = a->passed.n;
+}
+
 static void open_control(struct agent *a, struct inventory *inv)
 {
         char path[320], error[512];
@@ -272,6 +288,7 @@ void start_clean(struct agent *a)
                 if (strncmp(address, "unix:", 5) == 0)
                         (void)unlink(address + 5);
         }
+        listen_fds_clean(a);
         kit_sweep(a->run_dir, nobody, NULL);
         cert_sets_remove(a);
 }
@@ -332,6 +349,7 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
         first = first || (a->alone && nothing_stored(a));
         self_report(a);
         open_statuses(a, inv);
+        open_listens(a, inv, first);
         open_control(a, inv);
         agent_watch(a);
         if (first) {
@@ -339,6 +357,7 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
                 cert_sets_look(a);
                 keep_bring_back(a);
                 succession_init(&a->s, &a->limits);
+                resume_sockets(a, inv, false);
                 agent_feed(a, &(struct succession_input){ .event = ON_BEGIN });
                 if (a->keeper.stop_count)
                         agent_feed(a, &(struct succession_input){ .event = ON_STOP, .value = a->keeper.stop_count });

@@ -52,7 +52,7 @@ struct epoch_input step_drain_order(const struct step *t)
         struct mono term_by = mono_after_ms(t->now, t->l->drain_ms + BEYOND_MS);
 
         return (struct epoch_input){ .event = ON_DRAIN_ORDER, .term_by = term_by,
-                                     .kill_by = mono_after_ms(term_by, t->l->epoch.kill_ms) };
+                                     .kill_by = t->l->epoch.protocol ? mono_after_ms(term_by, t->l->epoch.kill_ms) : term_by };
 }
 
 /* Nothing will serve again. What others have in flight they may finish; nobody accepts what is held. */
@@ -114,11 +114,19 @@ static void wait_for_content(struct step *t)
         step_watch_content(t);
 }
 
-/* A proxy that waits for its control plane may accept on other listeners already: those are not silenced with the rest. */
+/*
+ * A proxy that waits for its control plane may accept on other listeners already: those are not silenced with the rest. One without
+ * the protocol never calls listen() on what it has inherited: as long as it lives its sockets stay as they are.
+ */
 static void silence(struct step *t)
 {
+        enum { AGAIN_MS = 1000 };
         const struct epoch *w = succession_find(t->s, t->s->wanted);
 
+        if (!t->l->epoch.protocol && succession_any_alive(t->s)) {
+                t->s->hold_until = mono_after_ms(t->now, AGAIN_MS);
+                return;
+        }
         t->s->hold_until = MONO_NEVER;
         t->s->silenced_once = true;
         if (!escrow_holds_any(&t->s->escrow))
@@ -258,9 +266,12 @@ static void on_exit(struct step *t, struct epoch *e)
         } else if (e->number == s->wanted && !asked_for) {
                 wanted_ended(t, e, accepted);
         } else {
+                if (e->number == s->wanted) /* it makes room for a candidate, and nothing serves until that is up */
+                        outage_begins(t, t->in->exited);
                 effects_report(t->out, e->number, REPORT_EXITED, EXIT_OF_ANOTHER);
         }
         step_upgrade_ended(t, e);
+        step_one_by_one(t);
         step_forget_the_gone(t);
 }
 
@@ -349,8 +360,10 @@ static void on_clock(struct step *t)
         step_upgrade_clock(t);
         step_auto_clock(t);
         for (size_t i = 0; i < GENERATIONS_MAX; i++)
-                if (epoch_alive(&s->epochs[i]) && !mono_before(t->now, epoch_next(&s->epochs[i])))
+                if (epoch_alive(&s->epochs[i]) && !mono_before(t->now, epoch_next(&s->epochs[i]))) {
                         step_feed(t, &s->epochs[i], (struct epoch_input){ .event = ON_TIME });
+                        step_arrived(t, &s->epochs[i]);
+                }
 }
 
 static void on_epoch_event(struct step *t, struct epoch *e)
@@ -366,8 +379,11 @@ static void on_epoch_event(struct step *t, struct epoch *e)
                 return;
         case ON_PROCESS:
                 step_feed(t, e, (struct epoch_input){ .event = ON_LAUNCHED, .pid = in->pid });
-                if (e->state == EPOCH_SERVING && t->s->served != e->number)
-                        step_accepted(t, e);
+                step_arrived(t, e);
+                return;
+        case ON_READINESS:
+                step_feed(t, e, (struct epoch_input){ .event = in->value ? ON_READY : ON_SPOKE });
+                step_arrived(t, e);
                 return;
         case ON_LAUNCH_FAILED:
         case ON_EXIT:
@@ -432,6 +448,8 @@ static void on_event(struct step *t)
 
         switch (in->event) {
         case ON_BEGIN:
+                if (escrow_holds_any(&t->s->escrow)) /* clients may come at once, but not wait for ever */
+                        t->s->hold_until = mono_after_ms(t->now, t->l->hold_ms);
                 step_make_kit(t, CONTENT_DISK);
                 t->s->launch_when_ready = true;
                 return;
@@ -482,6 +500,7 @@ static void on_event(struct step *t)
         case ON_OPENED:
         case ON_REQUEST:
         case ON_LOOK:
+        case ON_READINESS:
         case ON_LISTENERS:
         case ON_SAMPLE:
         case ON_PREFLIGHT:

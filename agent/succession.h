@@ -32,6 +32,7 @@ struct succession_limits {
         bool keeps;            /* --state-dir */
         bool kept;             /* and there is something in it */
         int low_ports;         /* TCP ports below it are opened for a proxy whose user may not bind them; 0: none are */
+        bool one_by_one;       /* --handover none: two generations would want the same ports */
 };
 
 enum last_kind { LAST_NONE, LAST_START, LAST_CRASH, LAST_UPGRADE, LAST_ROLLBACK };
@@ -52,6 +53,9 @@ enum leave_phase {
         LEAVE_WAITS,  /* their predecessor accepts what is in the queues */
         LEAVE_CLOSES, /* it was told to drain: a moment later the rest is closed */
 };
+
+/* Of one that was told to end for a candidate that came to nothing. */
+enum come_back { COME_BACK_NOT, COME_BACK_OWED, COME_BACK_LAUNCHED };
 
 enum end_state { END_NOT, END_WANTED, END_SAID };
 
@@ -88,7 +92,7 @@ struct succession {
         uint32_t reload_failed;     /* the last upgrade was refused or taken back */
         uint32_t paused;            /* upgrades that nobody asks for wait */
         uint32_t kept_used;         /* what served before a reboot is or was tried */
-        uint32_t reserved;
+        uint32_t come_back;         /* enum come_back */
         struct digest disk;         /* of what was seen on disk last */
         struct digest taken;        /* of what was read from disk last to be put to work; that it was refused changes nothing */
         struct mono auto_at;        /* an upgrade that nobody asked for begins, or never */
@@ -114,6 +118,7 @@ enum succession_event {
         ON_REQUEST,         /* epoch, request, key; look with the queues for HR_DRAIN_LISTENERS */
         ON_OPENED,          /* epoch; value: a key; inode, or 0: it cannot be opened */
         ON_LOOK,            /* epoch, look */
+        ON_READINESS,       /* epoch; value: 1 READY=1 or the probe was answered, 0 other words on its NOTIFY_SOCKET */
         ON_LISTENERS,       /* epoch; value: 1 changed, 0 not */
         ON_SAMPLE,          /* epoch, in_flight, requests_total, connections */
         ON_VALIDATED,       /* epoch; value: 1 its config or arguments are rejected */

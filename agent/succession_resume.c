@@ -21,8 +21,10 @@ static void resume_starting(struct step *t, struct epoch *e, const struct resume
                 return;
         }
         step_feed(t, e, (struct epoch_input){ .event = ON_LAUNCHED, .pid = f->pid });
-        if (e->state == EPOCH_SERVING) { /* without the protocol */
-                step_accepted(t, e);
+        if (!t->l->epoch.protocol) {
+                step_arrived(t, e);
+                if (e->state == EPOCH_STARTING && t->l->epoch.probe)
+                        step_act(t, DO_PROBE, e->number, 0);
                 return;
         }
         resume_reply(t, e, f);
@@ -125,6 +127,7 @@ void succession_resume(struct succession *s, const struct succession_limits *l, 
                 step_act(&t, DO_END, NO_EPOCH, s->end_status);
         else if (s->end == END_WANTED || (s->stops && !succession_any_alive(s)))
                 step_end(&t, s->end_status);
+        step_one_by_one(&t);
         step_forget_the_gone(&t);
         step_upgrade_begin(&t);
 }
@@ -220,11 +223,11 @@ static void rebuild_others(struct succession *s, const struct succession_limits 
 {
         for (size_t i = 0; i < GENERATIONS_MAX; i++) {
                 struct epoch *e = &s->epochs[i];
-                bool starting = e->state == EPOCH_STARTING || is_new(e, s->wanted, facts, n, now);
+                bool starting = l->epoch.protocol && (e->state == EPOCH_STARTING || is_new(e, s->wanted, facts, n, now));
 
                 if (!epoch_alive(e) || e->number == s->wanted)
                         continue;
-                e->state = starting ? EPOCH_STOPPING : EPOCH_DRAINING;
+                e->state = starting || !l->epoch.protocol ? EPOCH_STOPPING : EPOCH_DRAINING;
                 e->ordered = true;
                 e->deadline = mono_after_ms(now, starting ? 0 : l->drain_ms);
                 e->kill_by = starting ? now : mono_after_ms(e->deadline, l->epoch.kill_ms);

@@ -5,6 +5,7 @@
  *   succession.c         what each event means; a generation ends
  *   succession_kit.c     the kit that lies ready, its launch, and what is forgotten of the gone
  *   succession_up.c      a generation comes up: its requests, the looks at it, it serves
+ *   succession_plain.c   proxies that do not speak the protocol
  *   succession_upgrade.c the candidate of an upgrade or rollback, its commit and what follows
  *   succession_auto.c    upgrades that nobody asks for
  *   succession_stop.c    how a stop goes
@@ -56,12 +57,22 @@ void step_looked(struct step *t, struct epoch *e);
 void step_requested(struct step *t, struct epoch *e);
 void step_opened(struct step *t, struct epoch *e);    /* what its request waited for */
 
+/* succession_plain.c */
+void step_arrived(struct step *t, struct epoch *e);      /* whatever was fed to it: is it ready now? */
+bool step_observed(struct step *t);                      /* the candidate's deadline is the end of its observation: it serves */
+void step_plain_launch(struct step *t, struct epoch *e); /* before any launch */
+bool step_waits_for_predecessor(struct step *t);         /* a candidate may be launched: when the one that serves has ended? */
+void step_come_back(struct step *t);                     /* a candidate came to nothing */
+void step_one_by_one(struct step *t);                    /* somebody has ended: whoever waited for that is launched */
+
 /* succession_upgrade.c */
 void step_upgrade_asked(struct step *t);
 void step_rollback_asked(struct step *t);
 void step_upgrade_begin(struct step *t);             /* the next one, if it may begin */
 void step_upgrade_kit(struct step *t, struct epoch *e, bool made);
 void step_upgrade_preflight(struct step *t, struct epoch *e);
+void step_upgrade_launch(struct step *t, struct epoch *e);
+void step_upgrade_commit(struct step *t, struct epoch *e);
 void step_upgrade_looked(struct step *t, struct epoch *e);
 void step_upgrade_ambiguous(struct step *t);
 void step_upgrade_ended(struct step *t, struct epoch *e); /* any generation: it may be the candidate, or the one that leaves */

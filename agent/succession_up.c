@@ -18,6 +18,7 @@ void step_serves(struct step *t, struct epoch *e)
         s->outage = MONO_NEVER;
         s->hold_until = MONO_NEVER;
         s->validating = false;
+        s->come_back = COME_BACK_NOT;
         backoff_serving(&s->backoff, t->now);
         if (s->unready)
                 step_act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
@@ -36,10 +37,13 @@ void step_accepted(struct step *t, struct epoch *e)
 
         if (s->served == NO_EPOCH && t->in->look && t->in->look->create_failures)
                 effects_report(t->out, e->number, REPORT_CREATE_FAILURES, (int64_t)t->in->look->create_failures);
-        s->crashes_recovered += crash;
-        s->last = (struct last_change){ .kind = crash ? LAST_CRASH : LAST_START, .result = RESULT_COMMITTED, .gap_ns = gap,
-                                        .from = crash ? s->crashed : e->number, .to = e->number,
-                                        .at_ns = crash ? s->outage.ns : t->now.ns };
+        s->crashes_recovered += crash && !s->come_back;
+        if (!s->come_back)
+                s->last = (struct last_change){ .kind = crash ? LAST_CRASH : LAST_START, .result = RESULT_COMMITTED, .gap_ns = gap,
+                                                .from = crash ? s->crashed : e->number, .to = e->number,
+                                                .at_ns = crash ? s->outage.ns : t->now.ns };
+        else
+                s->last.gap_ns = gap;
         effects_report(t->out, e->number, REPORT_ACCEPTED, gap);
         step_serves(t, e);
         step_forget_the_gone(t);

@@ -73,6 +73,7 @@ static void come_to_nothing(struct step *t, const char *reason)
         note_last(t, &run, &how);
         s->reload_failed = s->reload_failed || run.kind == RUN_UPGRADE;
         effects_report(t->out, how.to, launched ? REPORT_UPGRADE_ROLLED_BACK : REPORT_UPGRADE_REFUSED, 0);
+        step_come_back(t);
         step_forget_the_gone(t);
         if (s->exhausted && !ends(s) && s->upgrade.n_next == 0) /* else what waits may serve yet */
                 step_end(t, 1);
@@ -105,8 +106,6 @@ static const char *not_now(const struct step *t)
                 return "a stop was asked for";
         if (t->s->end != END_NOT)
                 return "baton is ending";
-        if (!t->l->epoch.protocol)
-                return "only an Envoy can be upgraded in this version";
         return NULL;
 }
 
@@ -257,6 +256,18 @@ void step_upgrade_kit(struct step *t, struct epoch *e, bool made)
         step_act(t, DO_PREFLIGHT, e->number, 0);
 }
 
+void step_upgrade_launch(struct step *t, struct epoch *e)
+{
+        struct succession *s = t->s;
+
+        e->state = EPOCH_STARTING;
+        s->upgrade.state = UPGRADE_STARTING;
+        s->upgrade.deadline = mono_after_ms(t->now, t->l->epoch.ready_ms);
+        escrow_begin_trial(&s->escrow, e->number);
+        step_plain_launch(t, e);
+        step_act(t, DO_LAUNCH, e->number, 0);
+}
+
 void step_upgrade_preflight(struct step *t, struct epoch *e)
 {
         struct succession *s = t->s;
@@ -273,11 +284,8 @@ void step_upgrade_preflight(struct step *t, struct epoch *e)
                 step_forget_the_gone(t);
                 return;
         }
-        e->state = EPOCH_STARTING;
-        s->upgrade.state = UPGRADE_STARTING;
-        s->upgrade.deadline = mono_after_ms(t->now, t->l->epoch.ready_ms);
-        escrow_begin_trial(&s->escrow, e->number);
-        step_act(t, DO_LAUNCH, e->number, 0);
+        if (!step_waits_for_predecessor(t))
+                step_upgrade_launch(t, e);
 }
 
 /* ---- it serves from now on -------------------------------------------------------------------------- */
@@ -322,7 +330,7 @@ static bool steered_past_failed(struct succession *s)
         return e && e->trial && epoch_alive(e);
 }
 
-static void commit(struct step *t, struct epoch *e)
+void step_upgrade_commit(struct step *t, struct epoch *e)
 {
         struct succession *s = t->s;
         struct run run = s->upgrade.now;
@@ -335,7 +343,10 @@ static void commit(struct step *t, struct epoch *e)
                 backoff_changed(&s->backoff, &t->l->backoff);
         upgrade_decide(&s->upgrade, &how);
         step_feed(t, e, (struct epoch_input){ .event = ON_COMMIT_ORDER });
-        escrow_commit(&s->escrow, t->in->look, t->out);
+        if (t->l->epoch.protocol)
+                escrow_commit(&s->escrow, t->in->look, t->out);
+        else
+                escrow_end_trial(&s->escrow, t->out);
         if (!steered_past_failed(s)) {
                 escrow_unsteer(&s->escrow, t->out);
                 s->steered_for = NO_EPOCH;
@@ -419,7 +430,7 @@ void step_upgrade_looked(struct step *t, struct epoch *e)
         if (mono_before(t->now, final))
                 e->next_look = final;
         else
-                commit(t, e);
+                step_upgrade_commit(t, e);
 }
 
 void step_upgrade_ambiguous(struct step *t)
@@ -489,10 +500,10 @@ static void too_late(struct step *t)
 {
         struct succession *s = t->s;
         const struct epoch *e = candidate(s);
-        enum look_lack lack = !e || mono_is_never(e->up) ? LACK_DRAIN_LISTENERS : (enum look_lack)e->lack;
+        enum look_lack lack = e ? epoch_lacks(e, &t->l->epoch) : LACK_DRAIN_LISTENERS;
         char text[REASON_BYTES];
 
-        if (!succession_serving(s) && s->upgrade.n_next == 0) {
+        if (!succession_serving(s) && s->upgrade.n_next == 0 && !t->l->one_by_one) {
                 s->upgrade.deadline = mono_after_ms(t->now, t->l->epoch.ready_ms);
                 effects_report(t->out, s->upgrade.candidate, REPORT_READY_LATE, lack);
                 return;
@@ -503,7 +514,7 @@ static void too_late(struct step *t)
 
 void step_upgrade_clock(struct step *t)
 {
-        if (!mono_before(t->now, t->s->upgrade.deadline))
+        if (!mono_before(t->now, t->s->upgrade.deadline) && !step_observed(t))
                 too_late(t);
         leave_clock(t);
 }
@@ -513,7 +524,7 @@ static void judge_now(struct step *t)
 {
         struct epoch *e = candidate(t->s);
 
-        if (e && e->state == EPOCH_WARMING)
+        if (e && e->state == EPOCH_WARMING && !step_observed(t))
                 epoch_look(e, t->now, t->out);
 }
 

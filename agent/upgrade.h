@@ -49,6 +49,8 @@ enum upgrade_state {
         UPGRADE_CHECKING,  /* preflight */
         UPGRADE_STARTING,  /* launched; does it accept? */
         UPGRADE_WARMING,   /* it does; under observation */
+        UPGRADE_WAITING,   /* one after another: its predecessor ends, then it is launched */
+        UPGRADE_STATES,
 };
 
 struct upgrade {

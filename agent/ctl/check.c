@@ -22,6 +22,7 @@
 #include "agent/instance.h"
 #include "agent/json.h"
 #include "agent/kit.h"
+#include "agent/listen_spec.h"
 #include "agent/proxy_words.h"
 
 enum { TIMEOUT_MS = 10000, STATUS_MS = 10000 };
@@ -237,8 +238,9 @@ static void read_status(struct check *c, const char *body)
         c->running = (struct check_running){ .epoch = -1 };
         if (json_parse(body, strlen(body), &d, &e) != 0)
                 return;
-        if (json_string(&d, json_get(&d, JSON_ROOT, "handover"), handover, sizeof(handover)) == 0 && strcmp(handover, "envoy") != 0)
-                problem(c, false, "instance", "it runs with --handover %s, and only an Envoy can be upgraded in this version", handover);
+        if (json_string(&d, json_get(&d, JSON_ROOT, "handover"), handover, sizeof(handover)) == 0 &&
+            (strcmp(handover, "envoy") == 0) != (c->options->handover == HANDOVER_ENVOY))
+                problem(c, false, "instance", "it runs with --handover %s, and no upgrade changes that", handover);
         epochs = json_get(&d, JSON_ROOT, "epochs");
         for (json_node i = json_first(&d, epochs); i != JSON_NONE; i = json_next(&d, epochs, i)) {
                 char state[32];
@@ -523,6 +525,31 @@ static void check_listeners(struct check *c)
                 note(c, "listeners of the control plane (LDS) are unknown here");
 }
 
+/* Without the protocol: what --listen names. */
+static void check_sockets(struct check *c)
+{
+        for (uint32_t i = 0; i < c->options->listen.n; i++) {
+                const char *word = options_str(c->options, c->options->listen.items[i]), *text = "";
+                const struct bootstrap_listener plain = { .binds = true };
+                const struct proxy_user ourselves = { .other = false };
+                struct listen_spec spec;
+                struct check_row *row;
+                bool held;
+                int r = listen_spec_read(word, &spec);
+
+                if (r < 0)
+                        continue; /* cannot be: options.c has read it */
+                held = is_held(c, spec.key.url);
+                row = add_row(c, spec.key.url, false, !c->diff ? CHANGE_NONE : held ? CHANGE_PASSED : CHANGE_OPENED);
+                if (held)
+                        text = "held by the instance";
+                else if ((r = bind_probe(spec.key.url, &plain, &ourselves)) < 0)
+                        problem(c, false, word, "cannot be bound: %s", strerror(-r)), text = "cannot be bound";
+                if (row)
+                        (void)snprintf(row->note, sizeof(row->note), "%s", text);
+        }
+}
+
 /* ---- the whole -------------------------------------------------------------------------------------- */
 
 static void look_at_all(struct check *c)
@@ -530,7 +557,8 @@ static void look_at_all(struct check *c)
         bool runs = check_proxy(c);
 
         if (c->options->handover != HANDOVER_ENVOY) {
-                note(c, "not an Envoy: nothing to validate but that it can be executed");
+                note(c, "not an Envoy: nothing to validate but that it can be executed, and that it can have its sockets");
+                check_sockets(c);
                 return;
         }
         c->workers = count_workers(c);

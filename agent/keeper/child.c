@@ -291,7 +291,7 @@ static int exec_job(struct launch_view v, int binary_fd)
         return exec_pinned(text(v, v.r->path), binary_fd, argv, envp);
 }
 
-static int run_record(const struct keeper *k, int record_fd)
+static int run_record(const struct keeper *k, int record_fd, uint32_t *ret_alone)
 {
         struct launch_view v;
         int binary_fd = -1;
@@ -299,6 +299,7 @@ static int run_record(const struct keeper *k, int record_fd)
 
         if (r < 0)
                 return r;
+        *ret_alone = (v.r->flags & LAUNCH_ALONE) != 0;
         leave_the_keeper(k);
         if (*text(v, v.r->binary)) {
                 binary_fd = held(k, text(v, v.r->binary));
@@ -317,8 +318,8 @@ static int run_record(const struct keeper *k, int record_fd)
         return r < 0 ? r : exec_job(v, binary_fd);
 }
 
-_Noreturn void child_job(const struct keeper *k, int record_fd, uint32_t *ret_error)
+_Noreturn void child_job(const struct keeper *k, int record_fd, uint32_t *ret_error, uint32_t *ret_alone)
 {
-        *ret_error = (uint32_t)-run_record(k, record_fd);
+        *ret_error = (uint32_t)-run_record(k, record_fd, ret_alone);
         _exit(127);
 }

@@ -59,12 +59,13 @@ int job_launch(struct keeper *k, uint64_t number, const char *record_name, uint3
         if (i == JOBS_MAX)
                 return -ENOSPC;
         k->errors[JOB_ERRORS + i] = 0;
+        k->alone[i] = 0;
         launched = keeper_now();
         pid = fork();
         if (pid < 0)
                 return -errno;
         if (pid == 0)
-                child_job(k, record_fd, &k->errors[JOB_ERRORS + i]);
+                child_job(k, record_fd, &k->errors[JOB_ERRORS + i], &k->alone[i]);
         pidfd = (int)syscall(SYS_pidfd_open, pid, 0); /* close-on-exec by birth */
         if (pidfd < 0)
                 return give_up(pid);
@@ -101,7 +102,9 @@ void job_ends(const struct keeper *k, pid_t pid, int code, int status)
 
                 if (!j->used || j->pidfd < 0 || j->record.pid != pid)
                         continue;
-                if (j->record.job >= WIRE_JOB_HELPER || (code == CLD_KILLED && status == SIGKILL))
+                if (k->alone[i])
+                        leftovers_end(pid);
+                else if (j->record.job >= WIRE_JOB_HELPER || (code == CLD_KILLED && status == SIGKILL))
                         (void)kill(-pid, SIGKILL);
                 return;
         }

@@ -144,17 +144,29 @@ static long number(const char *text)
         return *end || errno ? -1 : n;
 }
 
+/* One of LISTEN_FDNAMES=a:b:c. What is too long to be held under is left out. Return: where the next one begins */
+static const char *inherited_name(int i, const char *names, char ret[WIRE_NAME_BYTES])
+{
+        size_t n = names ? strcspn(names, ":") : 0;
+        int used = snprintf(ret, WIRE_NAME_BYTES, "inherited/%d", i);
+
+        if (n > 0 && (size_t)used + 1 + n < WIRE_NAME_BYTES)
+                (void)snprintf(ret + used, WIRE_NAME_BYTES - (size_t)used, "/%.*s", (int)n, names);
+        return names && names[n] ? names + n + 1 : NULL;
+}
+
 static void take_listen_fds(struct keeper *k)
 {
         long pid = number(getenv("LISTEN_PID")), n = number(getenv("LISTEN_FDS"));
-        char name[32];
+        const char *names = getenv("LISTEN_FDNAMES");
+        char name[WIRE_NAME_BYTES];
 
         if (pid != k->pid || n <= 0)
                 return;
         for (int i = 0; i < n && i < TABLE_MAX / 2; i++) {
                 if (fcntl(3 + i, F_GETFD) < 0)
                         break; /* promised, but not there: those behind it would have wrong numbers */
-                (void)snprintf(name, sizeof(name), "inherited/%d", i);
+                names = inherited_name(i, names, name);
                 if (table_put(&k->table, name, 3 + i) < 0)
                         break;
                 k->inherited++;
@@ -173,7 +185,7 @@ static void clean_environment(void)
 /* In a file, so that what a child writes into it is found even if the keeper was replaced since its fork. */
 static int share_errors(struct keeper *k)
 {
-        size_t bytes = ERRORS * sizeof(*k->errors);
+        size_t bytes = SHARED * sizeof(*k->errors);
         void *p;
 
         if (k->errors_fd < 0)
@@ -184,6 +196,7 @@ static int share_errors(struct keeper *k)
         if (p == MAP_FAILED)
                 return -errno;
         k->errors = p;
+        k->alone = k->errors + ERRORS;
         return 0;
 }
 

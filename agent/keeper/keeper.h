@@ -7,6 +7,7 @@
  *   supervise.c  the agent: start, heartbeat, death
  *   talk.c       the wire to the agent
  *   jobs.c       the proxies and helper runs: fork, exit records
+ *   leftovers.c  whom a dead proxy leaves behind
  *   child.c      what happens between fork and exec
  *   stop.c       the ways in which it all ends
  *   self.c       the next version of this program in its place; try.c is what that one does while it is tried
@@ -45,6 +46,7 @@ enum {
         TRY_ERROR = 1,
         JOB_ERRORS = 2,           /* from here on those of the jobs */
         ERRORS = JOB_ERRORS + JOBS_MAX,
+        SHARED = ERRORS + JOBS_MAX, /* behind the errors: what a job's record asks for when it has ended */
         JOB_FD_BASE = 3 + LAUNCH_LISTEN_MAX,
 };
 
@@ -137,6 +139,7 @@ struct keeper {
         socklen_t notify_len;
         bool said_ready;
         uint32_t *errors;     /* shared with the children, in errors_fd: errno of what failed before exec; ERRORS of them */
+        uint32_t *alone;      /* behind them: this job had LAUNCH_ALONE; JOBS_MAX of them */
         struct agent_process agent;
         struct talk talk;
         struct stop stop;
@@ -188,7 +191,10 @@ void jobs_signal(struct keeper *k, int signo);
 /* child.c */
 _Noreturn void child_agent(const struct keeper *k, int wire_fd);
 _Noreturn void child_try(const struct keeper *k, int pinned_fd, int image_fd, int verdict_fd);
-_Noreturn void child_job(const struct keeper *k, int record_fd, uint32_t *ret_error);
+_Noreturn void child_job(const struct keeper *k, int record_fd, uint32_t *ret_error, uint32_t *ret_alone);
+
+/* leftovers.c */
+void leftovers_end(pid_t leader); /* dead, but not reaped yet; waits for a moment until they are gone, too */
 
 /* stop.c */
 void stop_requested(struct keeper *k, int signo); /* what the agent is told; a stop by the control socket is a SIGTERM */

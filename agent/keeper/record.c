@@ -9,7 +9,7 @@
 
 #include "agent/keeper/wire.h"
 
-enum { FLAGS_KNOWN = LAUNCH_SET_IDS | LAUNCH_DEATH_SIGNAL | LAUNCH_CHOWN_OUTPUT };
+enum { FLAGS_KNOWN = LAUNCH_SET_IDS | LAUNCH_DEATH_SIGNAL | LAUNCH_CHOWN_OUTPUT | LAUNCH_ALONE };
 
 struct span {
         const char *bytes;

@@ -46,7 +46,8 @@ enum {
  *   command/N        a command line of the proxy that an upgrade brought along
  *   listen/W/URL or listen/W/URL<TAB>NETNS   a listen socket of worker W (no text of a key holds a control character)
  *   out/J            where a helper job (a validate run) writes; its launch record is kit/J
- *   inherited/N      LISTEN_FDS of the keeper
+ *   inherited/N or inherited/N/NAME   LISTEN_FDS of the keeper, with its name of LISTEN_FDNAMES; never silenced
+ *   notify/N         where the proxy of epoch N says READY=1
  */
 
 enum wire_type {
@@ -108,7 +109,7 @@ struct wire_facts {
         uint32_t flags;          /* WIRE_FRESH... */
         uint64_t nofile_soft;    /* the limits that the keeper was started with: the proxies get them back */
         uint64_t nofile_hard;
-        uint32_t listen_fds;     /* LISTEN_FDS inherited by the keeper, held as "inherited/0"... */
+        uint32_t listen_fds;     /* LISTEN_FDS inherited by the keeper, held as "inherited/0"... or "inherited/0/NAME" */
         uint32_t held;           /* how many descriptors the table has room for */
         int64_t started_ns;      /* CLOCK_MONOTONIC of the keeper's start */
         uint32_t replaced;       /* how often the keeper has been replaced by another version of itself */
@@ -143,6 +144,7 @@ enum {
         LAUNCH_SET_IDS = 1 << 0,     /* setgroups, setgid, setuid, before the parent-death signal is asked for */
         LAUNCH_DEATH_SIGNAL = 1 << 1, /* SIGKILL when the keeper dies (Envoy asks for SIGTERM itself) */
         LAUNCH_CHOWN_OUTPUT = 1 << 2, /* descriptors 1 and 2, if pipes, are given to uid */
+        LAUNCH_ALONE = 1 << 3,        /* whoever is left of its session when it has ended is killed before that is told */
 };
 
 struct launch_record {

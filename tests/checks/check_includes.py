@@ -28,6 +28,7 @@ STDIO_ALLOWED = {
     "agent/held_name.c",
     "agent/json.c",
     "agent/key_name.c",
+    "agent/listen_spec.c",
     "agent/listeners_page.c",
     "agent/proxy_words.c",
     "agent/succession_upgrade.c",

@@ -80,11 +80,22 @@ def test_a_silly_value_is_one_line_and_exit_2(baton, option):
 
 
 def test_parts_of_later_versions_say_so(baton):
-    for option in ("--standby", "--certs=/x", "--listen=:1", "--watch=/x", "--handover=listen-fds", "--admin=127.0.0.1:1"):
+    for option in ("--standby", "--max-draining=2", "--admin=127.0.0.1:1"):
         assert "not in this version" in refuse(baton, option, *NO_PROXY)
-    for verb in ("stats", "top", "receipts", "admin", "certs"):
+    for verb in ("stats", "top", "receipts", "admin"):
         done = baton.cli(verb, check=2, run_dir=False)
         assert done.stderr == f"baton {verb}: not in this version\n"
+
+
+def test_sockets_and_readiness_must_go_together_with_the_handover(baton):
+    assert "given no socket" in refuse(baton, "--listen=:1", "--handover=none", *NO_PROXY)
+    assert "no socket to hand over" in refuse(baton, "--handover=listen-fds", *NO_PROXY)
+    assert "no socket to connect to" in refuse(baton, "--probe=tcp", *NO_PROXY)
+    assert "asked itself" in refuse(baton, "--probe=tcp", "--", envoy(NEWEST))
+    assert "not in this version for an Envoy" in refuse(baton, "--listen=:1", "--", envoy(NEWEST))
+    assert "no IP:PORT" in refuse(baton, "--listen=localhost:80", *NO_PROXY)
+    assert "neither tcp nor" in refuse(baton, "--probe=udp", *NO_PROXY)
+    assert not baton.run_dir.exists()
 
 
 def test_a_proxy_is_wanted(baton):
@@ -412,17 +423,3 @@ def test_a_name_selects_the_instance(baton):
     baton.wait_event("epoch.accepted")
     assert json.loads(baton.cli("status", "--json", "--name", name, run_dir=False, env=env, check=0).stdout)["name"] == name
     baton.cli("status", "--name", name + "x", run_dir=False, env=env, check=3)
-
-
-def test_sockets_that_systemd_passes_to_nobody_are_refused(baton):
-    def pass_one():
-        os.dup2(server.fileno(), 3)
-        os.environ["LISTEN_PID"] = str(os.getpid())
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        env = baton.environment({"LISTEN_FDS": "1"})
-        # the pid is known only in the child: a shell writes it, and becomes baton
-        done = subprocess.run(["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *baton.command("run", "--run-dir", baton.run_dir, *NO_PROXY)],
-                              env=env, capture_output=True, text=True, preexec_fn=pass_one, pass_fds=(3,), timeout=30)
-    assert done.returncode == 2 and "LISTEN_FDS" in done.stderr and "not in this version" in done.stderr, done.stderr
-    assert wait_until(lambda: not (baton.run_dir / "control.sock").exists(), "no control socket")

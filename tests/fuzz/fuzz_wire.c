@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 pid_t __wrap_fork(void);
 
 static struct keeper keeper;
-static uint32_t errors[ERRORS];
+static uint32_t errors[SHARED];
 static char *words[4];
 
 pid_t __wrap_fork(void)
@@ -128,6 +128,7 @@ static void run_keeper(struct input in, const int *pair)
         memset(&k->stop, 0, sizeof(k->stop));
         k->agent = (struct agent_process){ .start_at = MONO_NEVER, .kill_at = MONO_NEVER, .warned = MONO_NEVER };
         k->errors = errors;
+        k->alone = errors + ERRORS;
         k->path = "/dev/null";
         k->self_argv = words;
         k->self = (struct self){ .pid = 0 };

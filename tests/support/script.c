@@ -82,7 +82,7 @@ static void say_report(struct script *w, const struct effect *fx)
 static void say_effect(struct script *w, const struct effect *fx)
 {
         static const char *const plain[] = {
-                [DO_LAUNCH] = "launch", [DO_FORGET] = "forget", [DO_LOOK] = "look", [DO_WATCH_LISTENERS] = "watch-listeners",
+                [DO_LAUNCH] = "launch", [DO_FORGET] = "forget", [DO_LOOK] = "look", [DO_WATCH_LISTENERS] = "watch-listeners", [DO_PROBE] = "probe",
                 [DO_FAIL_HEALTHCHECK] = "fail-health", [DO_PASS_HEALTHCHECK] = "pass-health",
                 [DO_DRAIN_LISTENERS] = "drain-listeners", [DO_SAMPLE] = "sample", [DO_VALIDATE] = "validate", [DO_KEEP] = "keep", [DO_PREFLIGHT] = "preflight",
         };
@@ -125,6 +125,7 @@ static void say_effect(struct script *w, const struct effect *fx)
         case DO_FORGET:
         case DO_LOOK:
         case DO_WATCH_LISTENERS:
+        case DO_PROBE:
         case DO_FAIL_HEALTHCHECK:
         case DO_PASS_HEALTHCHECK:
         case DO_DRAIN_LISTENERS:
@@ -151,7 +152,7 @@ static const char *event_name(const struct succession_input *in)
         static const char *const names[] = {
                 [ON_BEGIN] = "begin", [ON_KIT_READY] = "kit-ready", [ON_KIT_FAILED] = "kit-failed", [ON_PROCESS] = "process",
                 [ON_LAUNCH_FAILED] = "launch-failed", [ON_EXIT] = "exit", [ON_REQUEST] = "request", [ON_LOOK] = "look",
-                [ON_LISTENERS] = "listeners", [ON_SAMPLE] = "sample", [ON_VALIDATED] = "validated", [ON_CONTENT] = "content", [ON_SEEN] = "seen",
+                [ON_READINESS] = "readiness", [ON_LISTENERS] = "listeners", [ON_SAMPLE] = "sample", [ON_VALIDATED] = "validated", [ON_CONTENT] = "content", [ON_SEEN] = "seen",
                 [ON_STOP] = "stop", [ON_UPGRADE] = "upgrade", [ON_ROLLBACK] = "rollback", [ON_PREFLIGHT] = "preflight", [ON_LEFT] = "left", [ON_OPENED] = "opened", [ON_NOT_STEERED] = "not-steered",
                 [ON_PAUSE] = "pause", [ON_UNREADY] = "unready", [ON_CLOCK] = "clock",
         };

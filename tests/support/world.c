@@ -435,6 +435,8 @@ static void perform(struct world *w, const struct effect *fx)
                 w->held[key_number(w, fx->key)] = 0;
                 regroup(w);
                 return;
+        case DO_PROBE: /* without the protocol: not in this world */
+                return;
         case DO_LOOK:
                 p->look_wanted = true;
                 return;

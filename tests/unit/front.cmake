@@ -4,6 +4,7 @@ foreach(part IN ITEMS expand json options instance proxy_user proxy_args bootstr
         baton_unit_test(${part} agent_options)
 endforeach()
 baton_unit_test(bind_probe agent_probe)
+baton_unit_test(accepted agent_probe)
 foreach(part IN ITEMS events why log listen_address)
         baton_unit_test(${part} agent_services)
 endforeach()

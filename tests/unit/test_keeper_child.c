@@ -303,6 +303,45 @@ Test(keeper_child, orphans_are_reaped_as_pid_1)
         expect_orphans_reaped(true);
 }
 
+/* A worker in a process group of its own (timeout makes one), and a master that dies of another signal than ours. Return: does the worker live? */
+static bool worker_outlives(uint32_t flags)
+{
+        struct launch l = SHELL("timeout 1000 sleep 1000 & echo $! >$F; until set -- $(cat /proc/$!/stat); [ $5 = $! ]; do :; done; kill -SEGV $$");
+        char file[96], environment[128], digits[16] = "", state;
+        const char *envp[] = { environment, path_only[0], NULL };
+        struct rig r;
+        struct rig_agent a;
+        pid_t worker, parent;
+        bool lives;
+        int pidfd, fd;
+
+        rig_start(&r, NULL);
+        rig_work(&r, &a);
+        (void)snprintf(file, sizeof(file), "%s/pid", r.folder);
+        (void)snprintf(environment, sizeof(environment), "F=%s", file);
+        l.envp = envp;
+        l.flags = flags;
+        (void)rig_launch(&a, 1, l, &pidfd);
+        cr_assert_eq(rig_event(&a).type, WIRE_EXITED);
+        fd = open(file, O_RDONLY | O_CLOEXEC);
+        cr_assert(fd >= 0 && read(fd, digits, sizeof(digits) - 1) > 0);
+        (void)close(fd);
+        (void)unlink(file);
+        worker = (pid_t)strtol(digits, NULL, 10);
+        lives = rig_process_state(worker, &state, &parent) && state != 'Z';
+        if (lives)
+                (void)kill(-worker, SIGKILL);
+        rig_agent_done(&a);
+        rig_end(&r);
+        return lives;
+}
+
+Test(keeper_child, nobody_of_its_session_outlives_a_job_that_wants_to_be_alone)
+{
+        cr_expect_not(worker_outlives(LAUNCH_ALONE), "it is dead before the end of its master is told");
+        cr_expect(worker_outlives(0));
+}
+
 Test(keeper_child, pid_1_takes_signals_too)
 {
         struct rig r;

@@ -280,8 +280,8 @@ Test(options, what_is_not_in_this_version_is_refused_only_when_it_is_asked_for)
 {
         static const char *const asks[] = {
                 "--standby", "--max-draining=2",
-                "--hang-timeout=5s", "--listen=:1", "--probe=tcp",
-                "--stats-interval=1s", "--admin=127.0.0.1:1", "--handover=listen-fds",
+                "--hang-timeout=5s",
+                "--stats-interval=1s", "--admin=127.0.0.1:1",
         };
         static const char *const does_not_ask[] = {
                 "--standby=false", "--max-draining=none", "--hang-timeout=off",
@@ -294,6 +294,25 @@ Test(options, what_is_not_in_this_version_is_refused_only_when_it_is_asked_for)
         }
         for (size_t i = 0; i < sizeof(does_not_ask) / sizeof(does_not_ask[0]); i++)
                 cr_expect_eq(PARSE(does_not_ask[i], "--", "x"), 0, "%s: %s", does_not_ask[i], error.text);
+}
+
+Test(options, a_proxy_that_is_no_envoy_has_its_sockets_from_listen_and_its_readiness_from_a_probe)
+{
+        struct { const char *given[3], *says; } wrong[] = {
+                { { "--listen=8080" }, "'8080' is no IP:PORT" },
+                { { "--listen=:1", "--handover=envoy" }, "not in this version for an Envoy" },
+                { { "--listen=:1", "--handover=none" }, "given no socket" },
+                { { "--probe=tcp", "--handover=envoy" }, "an Envoy is asked itself" },
+                { { "--probe=https://127.0.0.1/" }, "neither tcp nor http://" },
+        };
+
+        cr_assert_eq(PARSE("--listen=:1", "--listen=web=unix:/x", "--probe=http://localhost:81/ready", "--", "x"), 0, "%s", error.text);
+        cr_assert(o.handover == HANDOVER_LISTEN_FDS && o.handover_detected);
+        cr_assert_not(options_probe_needs_sockets(&o));
+        cr_assert_eq(PARSE("--probe=tcp", "--", "x"), 0);
+        cr_assert(o.handover == HANDOVER_NONE && options_probe_needs_sockets(&o), "there might be LISTEN_FDS");
+        for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+                expect_refused(wrong[i].given[1] ? PARSE(wrong[i].given[0], wrong[i].given[1], "--", "x") : PARSE(wrong[i].given[0], "--", "x"), wrong[i].says);
 }
 
 Test(options, the_last_of_one_option_counts_and_a_list_takes_them_all)

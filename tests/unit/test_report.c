@@ -24,9 +24,9 @@ Test(report, each_report_has_a_name_of_its_own_in_lower_case_with_one_dot)
 Test(report, each_lack_has_words_and_nothing_has_none)
 {
         cr_assert_str_eq(look_lack_text(LACK_NOTHING), "");
-        for (int l = LACK_DRAIN_LISTENERS; l <= LACK_AMBIGUOUS; l++) {
+        for (int l = LACK_DRAIN_LISTENERS; l <= LACK_READY; l++) {
                 cr_assert(look_lack_text((enum look_lack)l), "lack %d", l);
                 cr_assert_gt(strlen(look_lack_text((enum look_lack)l)), 10);
         }
-        cr_assert_str_eq(look_lack_text((enum look_lack)(LACK_AMBIGUOUS + 1)), "unknown");
+        cr_assert_str_eq(look_lack_text((enum look_lack)(LACK_READY + 1)), "unknown");
 }

@@ -295,18 +295,6 @@ Test(upgrades, two_listeners_with_one_name_in_the_candidate_are_refused_before_i
         cr_assert_eq(w->s.escrow.keys[0].inode, 5000, "what serves has kept its own");
 }
 
-Test(upgrades, without_the_protocol_an_upgrade_is_refused)
-{
-        struct script *w;
-
-        limits = script_limits();
-        limits.drain_ms = 45000;
-        limits.epoch.protocol = false;
-        w = script_begin(&limits);
-        script_upgrade(w, 1000, 1, -1);
-        cr_assert(was(w, 1, RESULT_REFUSED, "only an Envoy can be upgraded in this version"));
-}
-
 Test(upgrades, the_ninth_that_waits_is_told_so)
 {
         struct script *w = serving(FIRST);

@@ -114,11 +114,11 @@ class Baton:
     def command(self, *args):
         return [str(self.build / "baton"), *map(str, args)]
 
-    def start(self, *args, env=None, preexec_fn=None, stdin=subprocess.DEVNULL, stdout=None, stderr=None, prefix=()):
+    def start(self, *args, env=None, preexec_fn=None, stdin=subprocess.DEVNULL, stdout=None, stderr=None, prefix=(), pass_fds=()):
         """`baton run ARGS` and nothing more: no config written, nothing waited for."""
         command = [*prefix, *self.command("run", "--run-dir", self.run_dir, *args)]
         self.process = subprocess.Popen(command, env=self.environment(env), stdin=stdin, stdout=stdout or self._log,
-                                        stderr=stderr or self._log, cwd=self.dir, preexec_fn=preexec_fn)
+                                        stderr=stderr or self._log, cwd=self.dir, preexec_fn=preexec_fn, pass_fds=pass_fds)
         return self
 
     def run(self, proxy=None, config=None, *, options=(), proxy_args=QUIET, wait=True, env=None,
@@ -178,9 +178,11 @@ class Baton:
         """A kit has its number on disk before it has its segment. Others test beside us: a look at /dev/shm does not tell."""
         for path in self.run_dir.glob("e*.id"):
             try:
-                self._segments.add(f"envoy_shared_memory_{10 * int(path.read_text().split()[0])}")
+                base_id = int(path.read_text().split()[0])
             except (OSError, ValueError, IndexError):
                 continue
+            if base_id:  # 0: of a proxy that is no Envoy
+                self._segments.add(f"envoy_shared_memory_{10 * base_id}")
 
     def _read_events(self):
         self._note_segments()

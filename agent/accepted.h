@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who has accepted a connection? That connect() succeeds proves nothing where the listen socket is held by others too: the
+ * kernel completes connections into its queue. But the other end of a connection has an inode only once it was accepted, and
+ * the descriptors of a process tell whose it is. Asks the kernel, never blocks.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { ACCEPTED_NOT = 1, ACCEPTED_UNKNOWN = 2 };
+
+/**
+ * accepted_inode() - of the other end of a connected stream socket
+ *
+ * Return: 0; ACCEPTED_NOT: it waits in the queue; ACCEPTED_UNKNOWN: it is not on this machine, or the kernel does not tell.
+ */
+int accepted_inode(int fd, uint64_t *ret);
+
+/** accepted_by() - has a process of this session, or one that descends from its leader, that socket? True if nobody may look */
+bool accepted_by(int leader, uint64_t inode);
+
+/** belongs_to() - is this process of the session of @leader, or descends from it? */
+bool belongs_to(int leader, int pid);
