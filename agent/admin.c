@@ -4,11 +4,15 @@
 
 #include <errno.h>
 #include <ev.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/cleanup.h"
 #include "agent/late.h"
+
+enum { HEAD_BYTES_MAX = 8192, BODY_BYTES_FIRST = 16 * 1024 };
 
 struct admin {
         struct ev_loop *loop;
@@ -26,8 +30,13 @@ struct admin_request {
         CURL *easy;
         void (*done)(void *userdata, int status, const char *body, size_t n);
         void *userdata;
+        struct curl_slist *headers;
         char *body;
-        size_t n, max;
+        size_t n, reserved;
+        size_t max;    /* of the body, without a room */
+        size_t *room;  /* or NULL */
+        char head[HEAD_BYTES_MAX];
+        size_t n_head;
 };
 
 struct admin *admin_new(struct ev_loop *loop)
@@ -57,10 +66,20 @@ static int errno_of(CURLcode c)
 
 static void request_free(struct admin_request *r)
 {
-        (void)curl_multi_remove_handle(r->admin->multi, r->easy);
-        curl_easy_cleanup(r->easy);
+        if (r->easy) {
+                (void)curl_multi_remove_handle(r->admin->multi, r->easy);
+                curl_easy_cleanup(r->easy);
+        }
+        curl_slist_free_all(r->headers);
+        if (r->room)
+                *r->room += r->n;
         free(r->body);
         free(r);
+}
+
+static void request_freep(struct admin_request **r)
+{
+        admin_cancel(*r);
 }
 
 void admin_cancel(struct admin_request *r)
@@ -181,29 +200,84 @@ int admin_prepare(struct admin *a)
         return a ? set_up(a) : -ENOMEM;
 }
 
+/* Doubling: an answer may have many megabytes, and comes in small pieces. What is reserved and not used yet costs nothing. */
+static bool reserve(struct admin_request *r, size_t bytes)
+{
+        size_t wanted = r->reserved ? r->reserved : BODY_BYTES_FIRST;
+        char *more;
+
+        if (bytes <= r->reserved)
+                return true;
+        while (wanted < bytes)
+                wanted *= 2;
+        more = realloc(r->body, wanted);
+        if (!more)
+                return false;
+        r->body = more;
+        r->reserved = wanted;
+        return true;
+}
+
 static size_t on_body(char *bytes, size_t one, size_t n, void *userdata)
 {
         struct admin_request *r = userdata;
-        char *more;
 
-        if (n > r->max - r->n)
+        if (n > (r->room ? *r->room : r->max - r->n) || !reserve(r, r->n + n + 1))
                 return 0;
-        more = realloc(r->body, r->n + n + 1);
-        if (!more)
-                return 0;
-        memcpy(more + r->n, bytes, n);
-        r->body = more;
+        memcpy(r->body + r->n, bytes, n);
+        if (r->room)
+                *r->room -= n;
         r->n += n;
         r->body[r->n] = '\0';
         return one * n;
 }
 
-int admin_request(struct admin *a, const char *unix_path, const char *method, const char *path, int timeout_ms, size_t max_bytes,
-                  void (*done)(void *userdata, int status, const char *body, size_t n), void *userdata,
-                  struct admin_request **ret)
+/* A line of the head. "100 Continue" has a head of its own, which is not what the caller asked for. */
+static size_t on_head(char *bytes, size_t one, size_t n, void *userdata)
 {
-        struct admin_request *r;
-        char url[1024];
+        struct admin_request *r = userdata;
+
+        if (n > 5 && memcmp(bytes, "HTTP/", 5) == 0) {
+                r->n_head = 0;
+                return one * n;
+        }
+        if (n >= sizeof(r->head) - r->n_head)
+                return 0;
+        memcpy(r->head + r->n_head, bytes, n);
+        r->n_head += n;
+        r->head[r->n_head] = '\0';
+        return one * n;
+}
+
+const char *admin_headers(const struct admin_request *r)
+{
+        return r->head;
+}
+
+char *admin_take_body(struct admin_request *r)
+{
+        r->n = 0;
+        return TAKE(r->body);
+}
+
+static int add_headers(struct admin_request *r, const struct admin_call *call)
+{
+        for (const char *const *h = call->headers; h && *h; h++) {
+                struct curl_slist *more = curl_slist_append(r->headers, *h);
+
+                if (!more)
+                        return -ENOMEM;
+                r->headers = more;
+        }
+        if (r->headers)
+                (void)curl_easy_setopt(r->easy, CURLOPT_HTTPHEADER, r->headers);
+        return 0;
+}
+
+static int send_request(struct admin *a, const struct admin_call *call, size_t max_bytes,
+                        void (*done)(void *userdata, int status, const char *body, size_t n), void *userdata, struct admin_request **ret)
+{
+        CLEANUP(request_freep) struct admin_request *r = NULL;
         int ready = a ? set_up(a) : -ENOMEM;
 
         if (ready < 0)
@@ -211,27 +285,42 @@ int admin_request(struct admin *a, const char *unix_path, const char *method, co
         r = calloc(1, sizeof(*r));
         if (!r)
                 return -ENOMEM;
-        *r = (struct admin_request){ .admin = a, .easy = curl_easy_init(), .done = done, .userdata = userdata, .max = max_bytes };
-        if (!r->easy) {
-                free(r);
+        *r = (struct admin_request){ .admin = a, .easy = curl_easy_init(), .done = done, .userdata = userdata, .max = max_bytes, .room = call->room };
+        if (!r->easy || add_headers(r, call) < 0)
                 return -ENOMEM;
+        (void)curl_easy_setopt(r->easy, CURLOPT_URL, "http://proxy/");
+        (void)curl_easy_setopt(r->easy, CURLOPT_REQUEST_TARGET, call->path); /* a URL would be cut at a # and tidied up */
+        (void)curl_easy_setopt(r->easy, CURLOPT_UNIX_SOCKET_PATH, call->unix_path);
+        if (call->body_bytes > 0) {
+                (void)curl_easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE, (long)call->body_bytes);
+                (void)curl_easy_setopt(r->easy, CURLOPT_POSTFIELDS, call->body);
         }
-        (void)snprintf(url, sizeof(url), "http://proxy%s", path);
-        (void)curl_easy_setopt(r->easy, CURLOPT_URL, url);
-        (void)curl_easy_setopt(r->easy, CURLOPT_UNIX_SOCKET_PATH, unix_path);
-        (void)curl_easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, method);
-        (void)curl_easy_setopt(r->easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
+        (void)curl_easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, call->method);
+        (void)curl_easy_setopt(r->easy, CURLOPT_TIMEOUT_MS, (long)call->timeout_ms);
         (void)curl_easy_setopt(r->easy, CURLOPT_NOSIGNAL, 1L);
         (void)curl_easy_setopt(r->easy, CURLOPT_PROXY, "");
         (void)curl_easy_setopt(r->easy, CURLOPT_WRITEFUNCTION, on_body);
         (void)curl_easy_setopt(r->easy, CURLOPT_WRITEDATA, r);
+        (void)curl_easy_setopt(r->easy, CURLOPT_HEADERFUNCTION, on_head);
+        (void)curl_easy_setopt(r->easy, CURLOPT_HEADERDATA, r);
         (void)curl_easy_setopt(r->easy, CURLOPT_PRIVATE, r);
         (void)curl_easy_setopt(r->easy, CURLOPT_FORBID_REUSE, 1L); /* an idle admin connection would count as one */
-        if (curl_multi_add_handle(a->multi, r->easy) != CURLM_OK) {
-                curl_easy_cleanup(r->easy);
-                free(r);
+        if (curl_multi_add_handle(a->multi, r->easy) != CURLM_OK)
                 return -ENOMEM;
-        }
-        *ret = r;
+        *ret = TAKE(r);
         return 0;
+}
+
+int admin_request(struct admin *a, const char *unix_path, const char *method, const char *path, int timeout_ms, size_t max_bytes,
+                  void (*done)(void *userdata, int status, const char *body, size_t n), void *userdata,
+                  struct admin_request **ret)
+{
+        return send_request(a, &(struct admin_call){ .unix_path = unix_path, .method = method, .path = path, .timeout_ms = timeout_ms },
+                            max_bytes, done, userdata, ret);
+}
+
+int admin_call(struct admin *a, const struct admin_call *call, void (*done)(void *userdata, int status, const char *body, size_t n),
+               void *userdata, struct admin_request **ret)
+{
+        return send_request(a, call, 0, done, userdata, ret);
 }
