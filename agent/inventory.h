@@ -16,6 +16,8 @@ struct inventory {
         int options_fd, lock_fd, state_fd, events_fd, control_fd;
         size_t n_status;
         struct inventory_named statuses[OPTIONS_STATUS_MAX];
+        size_t n_admin;
+        struct inventory_named admins[ADMIN_PLACES_MAX];
         size_t n_listen;
         struct inventory_named listens[KEYS_MAX];
         struct {

@@ -62,7 +62,7 @@ static void forget_unbound(struct bootstrap *b)
 }
 
 /* What the bootstrap itself says. Read once for each content: a large one takes a while. */
-static const struct bootstrap *know_content(struct agent *a, const struct epoch *e)
+const struct bootstrap *look_content(struct agent *a, const struct epoch *e)
 {
         struct content_facts *f = &a->facts[e && e->trial];
 
@@ -140,7 +140,7 @@ static void run_finish(struct look_run *run)
         uint64_t epoch = p->epoch;
         bool again = p->look_again;
         size_t n = add_unasked(run);
-        const struct bootstrap *facts = know_content(a, succession_find(&a->s, epoch));
+        const struct bootstrap *facts = look_content(a, succession_find(&a->s, epoch));
         struct look look = {
                 .keys = run->keys,
                 .n = n,
@@ -343,7 +343,7 @@ void look_start(struct proc *p)
         }
         if (!e || p->parent_fd < 0)
                 return;
-        facts = know_content(a, e);
+        facts = look_content(a, e);
         run = calloc(1, sizeof(*run));
         if (!run)
                 return; /* the next look comes by itself */
