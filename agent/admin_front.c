@@ -24,7 +24,8 @@ struct front_request {
         struct front_request *next, **back;
         struct front_call call;
         enum front_state state;
-        struct mono until;     /* waits no longer */
+        struct mono until;     /* waits no longer for somebody who serves... */
+        struct mono turn_until; /* ...and for its turn with whoever does */
         struct mono not_before;
         unsigned cuts;         /* how often an answer broke off */
         uint64_t epoch;        /* who is asked */
@@ -76,6 +77,14 @@ static void ask_again(struct front_request *r)
         r->not_before = mono_after_ms(now, AGAIN_MS);
 }
 
+static void be_patient(struct front_request *r)
+{
+        struct mono now = clock_now();
+
+        r->until = mono_after_ms(now, r->call.wait_ms);
+        r->turn_until = mono_after_ms(now, r->call.wait_ms > FRONT_ANSWER_MS ? r->call.wait_ms : FRONT_ANSWER_MS);
+}
+
 static void broke_off(struct front_request *r)
 {
         if (strcmp(r->call.method, "GET") != 0) {
@@ -86,7 +95,7 @@ static void broke_off(struct front_request *r)
                 refuse(r, 502, "the proxy ended, or hung up, while it answered, and so did the next one");
                 return;
         }
-        r->until = mono_after_ms(clock_now(), r->call.wait_ms);
+        be_patient(r);
         ask_again(r);
 }
 
@@ -135,8 +144,10 @@ static void give_up(struct front_request *r, bool somebody, const char *why)
 {
         char reason[sizeof(r->answer.reason)];
 
-        (void)snprintf(reason, sizeof(reason), "no answer within %" PRId64 " ms: %s", r->call.wait_ms,
-                       somebody ? "the proxy's admin takes no connection, or too many ask" : why);
+        if (somebody)
+                (void)snprintf(reason, sizeof(reason), "the proxy's admin takes no connection, or too many ask");
+        else
+                (void)snprintf(reason, sizeof(reason), "%s; waited %" PRId64 " ms", why, r->call.wait_ms);
         refuse(r, 503, reason);
 }
 
@@ -165,11 +176,11 @@ static void pump(struct front *f)
                         ask(f, r, epoch, path);
                         continue;
                 }
-                if (!mono_before(now, r->until)) {
+                if (!mono_before(now, somebody ? r->turn_until : r->until)) {
                         give_up(r, somebody, path);
                         continue;
                 }
-                next = mono_min(next, r->until);
+                next = mono_min(next, somebody ? r->turn_until : r->until);
                 if (somebody && mono_before(now, r->not_before))
                         next = mono_min(next, r->not_before);
         }
@@ -207,11 +218,11 @@ struct front *front_new(struct ev_loop *loop, struct admin *admin, const struct 
 struct front_request *front_ask(struct front *f, const struct front_call *call)
 {
         struct front_request *r = calloc(1, sizeof(*r));
-        struct mono now = clock_now();
 
         if (!r)
                 return NULL;
-        *r = (struct front_request){ .front = f, .back = f->last, .call = *call, .until = mono_after_ms(now, call->wait_ms), .not_before = now };
+        *r = (struct front_request){ .front = f, .back = f->last, .call = *call, .not_before = clock_now() };
+        be_patient(r);
         *f->last = r;
         f->last = &r->next;
         pump(f);

@@ -45,7 +45,7 @@ struct front_answer {
         const char *headers; /* the lines of its head, without the first */
         const char *body;
         size_t n;
-        char reason[256];
+        char reason[384];
 };
 
 struct front *front_new(struct ev_loop *loop, struct admin *admin, const struct front_ops *ops); /* or NULL */

@@ -50,6 +50,12 @@ static bool names(const char *text, const char *key)
         return strcmp(text, camel) == 0;
 }
 
+/* Envoy skips these keys. */
+static bool is_ignored(const yaml_node_t *key)
+{
+        return key->tag && strcmp((const char *)key->tag, "!ignore") == 0;
+}
+
 static yaml_node_t *member(yaml_document_t *d, yaml_node_t *map, const char *key)
 {
         if (!map || map->type != YAML_MAPPING_NODE)
@@ -58,7 +64,7 @@ static yaml_node_t *member(yaml_document_t *d, yaml_node_t *map, const char *key
                 yaml_node_t *k = yaml_document_get_node(d, p->key);
                 const char *name = scalar(k);
 
-                if (name && names(name, key) && !(k->tag && strcmp((const char *)k->tag, "!ignore") == 0)) /* Envoy skips these */
+                if (name && names(name, key) && !is_ignored(k))
                         return yaml_document_get_node(d, p->value);
         }
         return NULL;
@@ -141,10 +147,9 @@ static int admin_of(yaml_document_t *d, yaml_node_t *root)
         if (root->type != YAML_MAPPING_NODE)
                 return 0;
         for (yaml_node_pair_t *p = root->data.mapping.pairs.start; p < root->data.mapping.pairs.top; p++) {
-                const char *name = scalar(yaml_document_get_node(d, p->key));
-                yaml_node_t *value = yaml_document_get_node(d, p->value);
+                yaml_node_t *key = yaml_document_get_node(d, p->key), *value = yaml_document_get_node(d, p->value);
 
-                if (name && names(name, "admin"))
+                if (scalar(key) && names(scalar(key), "admin") && !is_ignored(key))
                         index = value && value->type == YAML_MAPPING_NODE ? p->value : 0;
         }
         return index;

@@ -4,7 +4,7 @@ foreach(part IN ITEMS expand json options instance proxy_args bootstrap listener
         baton_unit_test(${part} agent_options)
 endforeach()
 baton_unit_test(bind_probe agent_probe)
-foreach(part IN ITEMS events why log listen_address)
+foreach(part IN ITEMS events why log listen_address admin_front)
         baton_unit_test(${part} agent_services)
 endforeach()
 target_link_options(unit_log PRIVATE -Wl,--wrap=connect)

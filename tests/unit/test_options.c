@@ -281,7 +281,7 @@ Test(options, what_is_not_in_this_version_is_refused_only_when_it_is_asked_for)
         static const char *const asks[] = {
                 "--standby", "--max-draining=2",
                 "--hang-timeout=5s", "--listen=:1", "--probe=tcp", "--proxy-user=x",
-                "--stats-interval=1s", "--admin=127.0.0.1:1", "--handover=listen-fds",
+                "--stats-interval=1s", "--handover=listen-fds",
         };
         static const char *const does_not_ask[] = {
                 "--standby=false", "--max-draining=none", "--hang-timeout=off",
@@ -294,6 +294,16 @@ Test(options, what_is_not_in_this_version_is_refused_only_when_it_is_asked_for)
         }
         for (size_t i = 0; i < sizeof(does_not_ask) / sizeof(does_not_ask[0]); i++)
                 cr_expect_eq(PARSE(does_not_ask[i], "--", "x"), 0, "%s: %s", does_not_ask[i], error.text);
+}
+
+Test(options, an_address_for_the_admin_interface_wants_a_proxy_that_has_one)
+{
+        cr_expect_eq(PARSE("--admin=127.0.0.1:1", "--", "envoy"), 0, "%s", error.text);
+        cr_expect_str_eq(options_str(&o, o.admin), "127.0.0.1:1");
+        expect_refused(PARSE("--admin=127.0.0.1:1", "--", "x"), "--admin: only an Envoy");
+        cr_expect_eq(PARSE("--admin=off", "--", "x"), 0, "%s", error.text);
+        cr_expect_eq(PARSE("--", "x"), 0, "%s", error.text);
+        cr_expect_str_eq(options_str(&o, o.admin), "bootstrap");
 }
 
 Test(options, the_last_of_one_option_counts_and_a_list_takes_them_all)
