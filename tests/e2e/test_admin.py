@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import os
 import re
+import signal
 import socket
 import threading
 
@@ -127,8 +128,10 @@ def test_the_address_outlives_agents_and_no_client_is_refused(baton):
         kill(baton.agent_pid())  # nobody answers when the proxy dies
         baton.wait_event("epoch.accepted", since=baton.kill_proxy())
         scrapes.wait_for()
+        baton.cli("upgrade", "--self", check=0)
+        scrapes.wait_for()
     check_whole(scrapes)
-    assert scrapes.cut <= 4, "at most the one that the agent was answering"
+    assert scrapes.cut <= 5, "at most the one that the agent was answering"
     assert baton.status()["admin"] == opened["address"] and opened["address"].startswith("127.0.0.1:") and not opened["address"].endswith(":0")
     assert len(baton.events("admin.open")) == 1, "port 0 was not opened again"
 
@@ -294,6 +297,56 @@ def test_the_admin_verb_prints_whole_answers_and_tells_errors_apart(baton):
     assert late.stdout == "" and "nobody serves" in late.stderr and late.stderr.count("\n") == 1
     baton.stop()
     assert baton.cli("admin", "GET", "/ready", check=3).stdout == ""
+
+
+def test_while_nobody_serves_a_request_waits_and_a_hanging_proxy_is_not_waited_for_for_ever(baton, long):
+    port = free_port()
+    baton.run(config=Config([Listener()], extra=admin_at(port)), options=("--retry-initial", "3s" if not long else "12s"))
+    if long:
+        os.kill(baton.proxy_pid(), signal.SIGSTOP)
+        hung = fetch(f"127.0.0.1:{port}", "/ready", timeout=60)
+        assert (hung.status, hung.body) == (504, b"the proxy's admin has not answered within 30 s\n")
+    moment = baton.kill_proxy()
+    baton.wait_event("epoch.exited", since=moment)
+    if long:
+        late = fetch(f"127.0.0.1:{port}", "/ready", timeout=60)
+        assert late.status == 503 and late.body.startswith(b"nobody serves, recovering"), late
+    answer = fetch(f"127.0.0.1:{port}", "/server_info")
+    assert answer.status == 200 and int(answer.headers["baton-epoch"]) == baton.epoch() > 0
+
+
+def test_the_answer_under_way_when_a_generation_dies_comes_from_the_next_and_a_stop_is_answered(baton):
+    port = free_port()
+    baton.run(config=Config([Listener()], extra=admin_at(port)), options=EAGER)
+    pid = baton.proxy_pid()
+    os.kill(pid, signal.SIGSTOP)  # it takes the connection, and does not answer
+    with socket.create_connection(("127.0.0.1", port)) as get, socket.create_connection(("127.0.0.1", port)) as post:
+        get.sendall(b"GET /server_info HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        post.sendall(b"POST /logging?level=warning HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        wait_until(lambda: connections_to(baton.run_dir / "e0" / "admin") >= 2, "both are asked")
+        moment = baton.moment()
+        kill(pid)
+        accepted = baton.wait_event("epoch.accepted", since=moment)
+        got, refused = http.client.HTTPResponse(get), http.client.HTTPResponse(post)
+        got.begin(), refused.begin()
+        assert (got.status, int(got.getheader("baton-epoch"))) == (200, accepted["epoch"])
+        assert f'"restart_epoch": {accepted["epoch"] + 1}' in got.read().decode()
+        assert refused.status == 502 and b"is not known" in refused.read()
+    os.kill(baton.proxy_pid(), signal.SIGSTOP)
+    with socket.create_connection(("127.0.0.1", port)) as last:
+        last.sendall(b"GET /ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        baton.process.send_signal(signal.SIGTERM)
+        baton.process.send_signal(signal.SIGINT)  # twice: now
+        answer = http.client.HTTPResponse(last)
+        answer.begin()
+        assert answer.status == 503 and answer.read() == b"the instance is ending\n"
+    assert baton.wait_exit() == 0
+
+
+def connections_to(path):
+    """How many clients of a Unix socket there are, accepted or not: the ends at its side have its path."""
+    with open("/proc/net/unix") as f:
+        return sum(1 for line in f if line.rstrip().endswith(f" {path}")) - 1
 
 
 def test_many_slow_and_vanishing_clients_do_not_disturb_the_agent_or_each_other(baton, hammer):
