@@ -19,7 +19,7 @@ enum {
         FRONT_WAIT_MS = 10000,                /* for a generation that serves */
         FRONT_ANSWER_MS = 30000,
         FRONT_BYTES_MAX = 256 * 1024 * 1024,  /* of all answers that are not delivered yet, together */
-        FRONT_ASKS_MAX = 8,                   /* at a time: the proxy answers one after the other */
+        FRONT_ASKS_MAX = 4,                   /* at a time: the proxy answers one after the other, and baton asks, too */
 };
 
 struct front_ops {

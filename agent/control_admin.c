@@ -66,6 +66,8 @@ static void add_header(struct MHD_Response *response, const char *line, size_t n
         at = (size_t)(colon - line) + 1;
         while (at < n && (line[at] == ' ' || line[at] == '\t'))
                 at++;
+        if ((size_t)(colon - line) >= sizeof(name) || n - at >= sizeof(value))
+                return; /* Envoy's admin has none so long */
         (void)snprintf(name, sizeof(name), "%.*s", (int)(colon - line), line);
         (void)snprintf(value, sizeof(value), "%.*s", (int)(n - at), line + at);
         (void)MHD_add_response_header(response, name, value);
@@ -132,19 +134,20 @@ static enum MHD_Result deliver(struct control_request *r, const struct front_ans
 
 /* ---- requests --------------------------------------------------------------------------------------- */
 
-static bool keep_header(struct control_admin *a, const char *name, const char *value)
+static void keep_header(struct control_admin *a, const char *name, const char *value)
 {
-        if (a->n_headers == HEADERS_MAX || asprintf(&a->headers[a->n_headers], *value ? "%s: %s" : "%s:", name, value) < 0)
-                return false;
-        a->n_headers++;
-        return true;
+        char *line;
+
+        if (a->n_headers == HEADERS_MAX || asprintf(&line, *value ? "%s: %s" : "%s:", name, value) < 0)
+                return;
+        a->headers[a->n_headers++] = line;
 }
 
 static enum MHD_Result on_header(void *userdata, enum MHD_ValueKind kind, const char *name, const char *value)
 {
         (void)kind;
         if (!hop_by_hop(name, strlen(name)) && value && *value)
-                (void)keep_header(userdata, name, value);
+                keep_header(userdata, name, value);
         return MHD_YES;
 }
 
@@ -153,14 +156,14 @@ static enum MHD_Result begin(struct control_request *r, const char *method, cons
         struct front *front = r->control->ops.front;
 
         if (!front)
-                return say_line(r, 503, "there is no proxy with an admin interface here");
+                return say_line(r, 404, "what runs here has no admin interface");
         r->admin = calloc(1, sizeof(*r->admin));
         if (!r->admin)
                 return MHD_NO;
         if (r->server->kind == CONTROL_ADMIN)
                 (void)MHD_get_connection_values(r->connection, MHD_HEADER_KIND, on_header, r->admin);
         if (r->n > 0)
-                (void)keep_header(r->admin, "Expect", ""); /* libcurl would ask first whether a body may come */
+                keep_header(r->admin, "Expect", ""); /* libcurl would ask first whether a body may come */
         r->admin->asked = front_ask(front, &(struct front_call){ .method = method, .target = target, .body = r->body, .body_bytes = r->n,
                                                                  .headers = (const char *const *)r->admin->headers, .wait_ms = wait_ms });
         return r->admin->asked ? MHD_YES : MHD_NO;

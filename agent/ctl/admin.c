@@ -46,10 +46,10 @@ static int show(int status, const struct ctl_answer *a)
         return fine ? EXIT_FINE : EXIT_FAILED;
 }
 
-/* Nobody answered, or an agent that died over it: what only asks is asked again, and what was not even heard. */
-static bool may_repeat(const struct ctl *c, int status)
+/* Nobody answered, or an agent that died over it: what only asks is asked again, and what did not get to the proxy. */
+static bool may_repeat(const struct ctl *c, int status, const struct ctl_answer *a)
 {
-        return status == -ECONNREFUSED || (status == -EIO && strcmp(c->words[0], "GET") == 0);
+        return status == -ECONNREFUSED || (status == -EIO && strcmp(c->words[0], "GET") == 0) || (status == 503 && !a->from_proxy);
 }
 
 int verb_admin(struct ctl *c)
@@ -64,7 +64,7 @@ int verb_admin(struct ctl *c)
                 struct ctl_answer a = { 0 };
                 int status = ctl_admin(c, c->words[0], c->words[1], left > 0 ? left : 0, &a);
 
-                if (!may_repeat(c, status) || left <= 0) {
+                if (!may_repeat(c, status, &a) || left <= 0) {
                         r = status < 0 ? ctl_judge(status, "") : show(status, &a);
                         free(a.body);
                         return r;

@@ -102,13 +102,13 @@ def test_every_scrape_is_whole_and_of_one_generation_over_five_crashes_and_three
     baton.run(envoy(OLDEST), config=Config([Listener()], clusters=1, admin_port=port), options=(*EAGER, "--drain-time", "2s"))
     with hammer(baton.config.listeners[0], clients=4, kept=2) as load, Scrapes(f"127.0.0.1:{port}") as scrapes:
         for i in range(5):
-            scrapes.wait_for()
+            scrapes.wait_for()  # of each generation there are some
             baton.wait_event("epoch.accepted", since=baton.kill_proxy())
+            scrapes.wait_for()
             if i < 3:
                 baton.config.clusters = i + 2
                 baton.config.write(baton.config_path)
                 upgrade(baton, "--", envoy(NEWEST), "-c", baton.config_path, "--concurrency", "2", "--log-level", "error")
-                scrapes.wait_for()
     assert load.refused == 0
     told = check_whole(scrapes)
     assert scrapes.cut == 0
@@ -139,7 +139,7 @@ def test_the_address_outlives_agents_and_no_client_is_refused(baton):
 def test_the_address_moves_with_the_config_and_back_with_a_rollback(baton, hammer):
     first, second = free_port(), free_port()
     baton.run(config=Config([Listener()], extra=admin_at(first)))
-    places = [("127.0.0.1", second), ("0.0.0.0", second), ("127.0.0.1", second), ("::1", first)]
+    places = [("0.0.0.0", second), ("127.0.0.1", second), ("::1", first)]  # the first two overlap
     with hammer(baton.config.listeners[0], clients=2, kept=1) as load:
         for address, port in places:
             rewrite(baton, **admin_at(port, address))
@@ -271,14 +271,15 @@ def test_quitquitquit_is_a_stop_and_drain_listeners_a_drain(baton):
     assert baton.events("stop.asked")
 
 
-def test_the_admin_verb_prints_whole_answers_and_tells_errors_apart(baton):
-    baton.run(config=Config([Listener()], clusters=1000), options=("--retry-initial", "1h"))
+def test_the_admin_verb_prints_whole_answers_and_tells_errors_apart(baton, count):
+    clusters = count(1000, 250)
+    baton.run(config=Config([Listener()], clusters=clusters), options=("--retry-initial", "1h"))
     own = baton.run_dir / "e0" / "admin"
-    clusters = baton.cli("admin", "GET", "/clusters", check=0).stdout  # in no order
-    assert sorted(clusters.splitlines()) == sorted(fetch(own, "/clusters").body.decode().splitlines())
+    listed = baton.cli("admin", "GET", "/clusters", check=0).stdout  # in no order
+    assert sorted(listed.splitlines()) == sorted(fetch(own, "/clusters").body.decode().splitlines())
     assert baton.cli("admin", "GET", "/stats?filter=^server\\.live$", check=0).stdout == "server.live: 1\n"
     large = baton.cli("admin", "GET", "/stats/prometheus", check=0).stdout
-    assert len(large) > 10e6 and large.endswith("\n") and clusters_in(large) == 1000
+    assert len(large) > 13e3 * clusters and large.endswith("\n") and clusters_in(large) == clusters
     assert baton.cli("admin", "POST", "/healthcheck/fail", check=0).stdout == "OK\n"
     failed = baton.cli("admin", "GET", "/ready", check=1)
     assert (failed.stdout, failed.stderr) == ("", "DRAINING\n")
@@ -301,7 +302,7 @@ def test_the_admin_verb_prints_whole_answers_and_tells_errors_apart(baton):
 
 def test_while_nobody_serves_a_request_waits_and_a_hanging_proxy_is_not_waited_for_for_ever(baton, long):
     port = free_port()
-    baton.run(config=Config([Listener()], extra=admin_at(port)), options=("--retry-initial", "3s" if not long else "12s"))
+    baton.run(config=Config([Listener()], extra=admin_at(port)), options=("--retry-initial", "1s" if not long else "12s"))
     if long:
         os.kill(baton.proxy_pid(), signal.SIGSTOP)
         hung = fetch(f"127.0.0.1:{port}", "/ready", timeout=60)
@@ -354,10 +355,10 @@ def test_many_slow_and_vanishing_clients_do_not_disturb_the_agent_or_each_other(
     baton.run(config=Config([Listener()], clusters=60, extra=admin_at(port)))
     question = b"GET /stats/prometheus HTTP/1.1\r\nhost: x\r\n\r\n"
     with contextlib.ExitStack() as open_sockets, hammer(baton.config.listeners[0], clients=2, kept=1) as load:
-        slow = [open_sockets.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(40)]
+        slow = [open_sockets.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(20)]
         for s in slow:
             s.sendall(question)
-        gone = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
+        gone = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
         for s in gone:
             s.sendall(question)
             s.close()
