@@ -303,10 +303,6 @@ def test_the_admin_verb_prints_whole_answers_and_tells_errors_apart(baton, count
 def test_while_nobody_serves_a_request_waits_and_a_hanging_proxy_is_not_waited_for_for_ever(baton, long):
     port = free_port()
     baton.run(config=Config([Listener()], extra=admin_at(port)), options=("--retry-initial", "1s" if not long else "12s"))
-    if long:
-        os.kill(baton.proxy_pid(), signal.SIGSTOP)
-        hung = fetch(f"127.0.0.1:{port}", "/ready", timeout=60)
-        assert (hung.status, hung.body) == (504, b"the proxy's admin has not answered within 30 s\n")
     moment = baton.kill_proxy()
     baton.wait_event("epoch.exited", since=moment)
     if long:
@@ -314,6 +310,12 @@ def test_while_nobody_serves_a_request_waits_and_a_hanging_proxy_is_not_waited_f
         assert late.status == 503 and late.body.startswith(b"nobody serves, recovering"), late
     answer = fetch(f"127.0.0.1:{port}", "/server_info")
     assert answer.status == 200 and int(answer.headers["baton-epoch"]) == baton.epoch() > 0
+    if long:
+        pid = baton.proxy_pid()
+        os.kill(pid, signal.SIGSTOP)
+        hung = fetch(f"127.0.0.1:{port}", "/ready", timeout=60)
+        os.kill(pid, signal.SIGCONT)
+        assert (hung.status, hung.body) == (504, b"the proxy's admin has not answered within 30 s\n")
 
 
 def test_the_answer_under_way_when_a_generation_dies_comes_from_the_next_and_a_stop_is_answered(baton):
