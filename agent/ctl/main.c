@@ -584,7 +584,7 @@ int main(int argc, char **argv)
                 struct argp argp = { .options = taken, .parser = on_option, .doc = verbs[i].doc,
                                      .args_doc = verbs[i].takes & TAKES_PROXY      ? "[-- PROXY [ARGS...]]"
                                                  : verbs[i].takes & TAKES_ARGUMENT ? "DIR[:cert=F,key=F,ca=F]"
-                                                                                 : verbs[i].takes & TAKES_WORDS    ? "GET|POST PATH"
+                                                  : verbs[i].takes & TAKES_WORDS    ? "GET|POST PATH"
                                                                                    : NULL };
 
                 choose_options(&verbs[i], taken);

@@ -81,9 +81,9 @@ def test_a_silly_value_is_one_line_and_exit_2(baton, option):
 
 
 def test_parts_of_later_versions_say_so(baton):
-    for option in ("--standby", "--certs=/x", "--listen=:1", "--watch=/x", "--handover=listen-fds"):
+    for option in ("--standby", "--listen=:1", "--handover=listen-fds"):
         assert "not in this version" in refuse(baton, option, *NO_PROXY)
-    for verb in ("stats", "top", "receipts", "certs"):
+    for verb in ("stats", "top", "receipts"):
         done = baton.cli(verb, check=2, run_dir=False)
         assert done.stderr == f"baton {verb}: not in this version\n"
 
