@@ -4,12 +4,15 @@
 
 #include <errno.h>
 #include <ev.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/cleanup.h"
 #include "agent/late.h"
+
+enum { HEAD_BYTES_MAX = 8192, BODY_BYTES_FIRST = 16 * 1024 };
 
 struct admin {
         struct ev_loop *loop;
@@ -27,9 +30,14 @@ struct admin_request {
         CURL *easy;
         void (*done)(void *userdata, int status, const char *body, size_t n);
         void *userdata;
+        struct curl_slist *headers;
         char *body;
-        size_t n, max;
-        int fd; /* a connection that libcurl has not taken yet; -1 */
+        size_t n, reserved;
+        size_t max;    /* of the body, without a room */
+        size_t *room;  /* or NULL */
+        char head[HEAD_BYTES_MAX];
+        size_t n_head;
+        int fd;        /* a connection that libcurl has not taken yet; -1 */
 };
 
 struct admin *admin_new(struct ev_loop *loop)
@@ -59,11 +67,21 @@ static int errno_of(CURLcode c)
 
 static void request_free(struct admin_request *r)
 {
-        (void)curl_multi_remove_handle(r->admin->multi, r->easy);
-        curl_easy_cleanup(r->easy);
+        if (r->easy) {
+                (void)curl_multi_remove_handle(r->admin->multi, r->easy);
+                curl_easy_cleanup(r->easy);
+        }
         close_fd(&r->fd);
+        curl_slist_free_all(r->headers);
+        if (r->room)
+                *r->room += r->n;
         free(r->body);
         free(r);
+}
+
+static void request_freep(struct admin_request **r)
+{
+        admin_cancel(*r);
 }
 
 void admin_cancel(struct admin_request *r)
@@ -184,75 +202,78 @@ int admin_prepare(struct admin *a)
         return a ? set_up(a) : -ENOMEM;
 }
 
+/* Doubling: an answer may have many megabytes, and comes in small pieces. What is reserved and not used yet costs nothing. */
+static bool reserve(struct admin_request *r, size_t bytes)
+{
+        size_t wanted = r->reserved ? r->reserved : BODY_BYTES_FIRST;
+        char *more;
+
+        if (bytes <= r->reserved)
+                return true;
+        while (wanted < bytes)
+                wanted *= 2;
+        more = realloc(r->body, wanted);
+        if (!more)
+                return false;
+        r->body = more;
+        r->reserved = wanted;
+        return true;
+}
+
 static size_t on_body(char *bytes, size_t one, size_t n, void *userdata)
 {
         struct admin_request *r = userdata;
-        char *more;
 
-        if (n > r->max - r->n)
+        if (n > (r->room ? *r->room : r->max - r->n) || !reserve(r, r->n + n + 1))
                 return 0;
-        more = realloc(r->body, r->n + n + 1);
-        if (!more)
-                return 0;
-        memcpy(more + r->n, bytes, n);
-        r->body = more;
+        memcpy(r->body + r->n, bytes, n);
+        if (r->room)
+                *r->room -= n;
         r->n += n;
         r->body[r->n] = '\0';
         return one * n;
 }
 
-static struct admin_request *request_new(struct admin *a, const char *url, const char *method, int timeout_ms, size_t max_bytes,
-                                         void (*done)(void *userdata, int status, const char *body, size_t n), void *userdata)
+/* A line of the head. "100 Continue" has a head of its own, which is not what the caller asked for. */
+static size_t on_head(char *bytes, size_t one, size_t n, void *userdata)
 {
-        struct admin_request *r = calloc(1, sizeof(*r));
+        struct admin_request *r = userdata;
 
-        if (!r)
-                return NULL;
-        *r = (struct admin_request){ .admin = a, .easy = curl_easy_init(), .done = done, .userdata = userdata, .max = max_bytes, .fd = -1 };
-        if (!r->easy) {
-                free(r);
-                return NULL;
+        if (n > 5 && memcmp(bytes, "HTTP/", 5) == 0) {
+                r->n_head = 0;
+                return one * n;
         }
-        (void)curl_easy_setopt(r->easy, CURLOPT_URL, url);
-        (void)curl_easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, method);
-        (void)curl_easy_setopt(r->easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
-        (void)curl_easy_setopt(r->easy, CURLOPT_NOSIGNAL, 1L);
-        (void)curl_easy_setopt(r->easy, CURLOPT_PROXY, "");
-        (void)curl_easy_setopt(r->easy, CURLOPT_WRITEFUNCTION, on_body);
-        (void)curl_easy_setopt(r->easy, CURLOPT_WRITEDATA, r);
-        (void)curl_easy_setopt(r->easy, CURLOPT_PRIVATE, r);
-        (void)curl_easy_setopt(r->easy, CURLOPT_FORBID_REUSE, 1L); /* an idle admin connection would count as one */
-        return r;
+        if (n >= sizeof(r->head) - r->n_head)
+                return 0;
+        memcpy(r->head + r->n_head, bytes, n);
+        r->n_head += n;
+        r->head[r->n_head] = '\0';
+        return one * n;
 }
 
-static int request_begin(struct admin_request *r, struct admin_request **ret)
+const char *admin_headers(const struct admin_request *r)
 {
-        if (curl_multi_add_handle(r->admin->multi, r->easy) != CURLM_OK) {
-                curl_easy_cleanup(r->easy);
-                close_fd(&r->fd);
-                free(r);
-                return -ENOMEM;
+        return r->head;
+}
+
+char *admin_take_body(struct admin_request *r)
+{
+        r->n = 0;
+        return TAKE(r->body);
+}
+
+static int add_headers(struct admin_request *r, const struct admin_call *call)
+{
+        for (const char *const *h = call->headers; h && *h; h++) {
+                struct curl_slist *more = curl_slist_append(r->headers, *h);
+
+                if (!more)
+                        return -ENOMEM;
+                r->headers = more;
         }
-        *ret = r;
+        if (r->headers)
+                (void)curl_easy_setopt(r->easy, CURLOPT_HTTPHEADER, r->headers);
         return 0;
-}
-
-int admin_request(struct admin *a, const char *unix_path, const char *method, const char *path, int timeout_ms, size_t max_bytes,
-                  void (*done)(void *userdata, int status, const char *body, size_t n), void *userdata,
-                  struct admin_request **ret)
-{
-        struct admin_request *r;
-        char url[1024];
-        int ready = a ? set_up(a) : -ENOMEM;
-
-        if (ready < 0)
-                return ready;
-        (void)snprintf(url, sizeof(url), "http://proxy%s", path);
-        r = request_new(a, url, method, timeout_ms, max_bytes, done, userdata);
-        if (!r)
-                return -ENOMEM;
-        (void)curl_easy_setopt(r->easy, CURLOPT_UNIX_SOCKET_PATH, unix_path);
-        return request_begin(r, ret);
 }
 
 /* libcurl owns it from here. A second connection, for a retry say, there is not. */
@@ -273,24 +294,83 @@ static int on_connection_opened(void *userdata, curl_socket_t fd, curlsocktype p
         return CURL_SOCKOPT_ALREADY_CONNECTED;
 }
 
-int admin_request_over(struct admin *a, int fd, const char *authority, const char *path, int timeout_ms, size_t max_bytes,
-                       void (*done)(void *userdata, int status, const char *body, size_t n), void *userdata,
-                       struct admin_request **ret)
+static void lead_over_connection(struct admin_request *r)
 {
-        CLEANUP(close_fd) int owned = fd;
-        struct admin_request *r;
-        char url[2048];
+        (void)curl_easy_setopt(r->easy, CURLOPT_OPENSOCKETFUNCTION, on_connection_wanted);
+        (void)curl_easy_setopt(r->easy, CURLOPT_OPENSOCKETDATA, r);
+        (void)curl_easy_setopt(r->easy, CURLOPT_SOCKOPTFUNCTION, on_connection_opened);
+}
+
+/* Where it goes: to the Unix socket of the call, or over a connection that is there already. */
+struct whereto {
+        int fd; /* -1: to the Unix socket */
+        const char *authority;
+};
+
+static int send_request(struct admin *a, const struct whereto *to, const struct admin_call *call, size_t max_bytes,
+                        void (*done)(void *userdata, int status, const char *body, size_t n), void *userdata, struct admin_request **ret)
+{
+        CLEANUP(request_freep) struct admin_request *r = NULL;
+        CLEANUP(close_fd) int owned = to->fd;
+        char url[512];
         int ready = a ? set_up(a) : -ENOMEM;
 
         if (ready < 0)
                 return ready;
-        (void)snprintf(url, sizeof(url), "http://%s%s", authority, path);
-        r = request_new(a, url, "GET", timeout_ms, max_bytes, done, userdata);
+        r = calloc(1, sizeof(*r));
         if (!r)
                 return -ENOMEM;
-        r->fd = TAKE_FD(owned);
-        (void)curl_easy_setopt(r->easy, CURLOPT_OPENSOCKETFUNCTION, on_connection_wanted);
-        (void)curl_easy_setopt(r->easy, CURLOPT_OPENSOCKETDATA, r);
-        (void)curl_easy_setopt(r->easy, CURLOPT_SOCKOPTFUNCTION, on_connection_opened);
-        return request_begin(r, ret);
+        *r = (struct admin_request){ .admin = a, .easy = curl_easy_init(), .done = done, .userdata = userdata, .max = max_bytes, .room = call->room,
+                                     .fd = TAKE_FD(owned) };
+        if (!r->easy || add_headers(r, call) < 0)
+                return -ENOMEM;
+        (void)snprintf(url, sizeof(url), "http://%s/", to->authority);
+        (void)curl_easy_setopt(r->easy, CURLOPT_URL, url);
+        (void)curl_easy_setopt(r->easy, CURLOPT_REQUEST_TARGET, call->path); /* a URL would be cut at a # and tidied up */
+        if (r->fd < 0)
+                (void)curl_easy_setopt(r->easy, CURLOPT_UNIX_SOCKET_PATH, call->unix_path);
+        else
+                lead_over_connection(r);
+        if (call->body_bytes > 0) {
+                (void)curl_easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE, (long)call->body_bytes);
+                (void)curl_easy_setopt(r->easy, CURLOPT_POSTFIELDS, call->body);
+        }
+        (void)curl_easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, call->method);
+        (void)curl_easy_setopt(r->easy, CURLOPT_TIMEOUT_MS, (long)call->timeout_ms);
+        (void)curl_easy_setopt(r->easy, CURLOPT_NOSIGNAL, 1L);
+        (void)curl_easy_setopt(r->easy, CURLOPT_PROXY, "");
+        (void)curl_easy_setopt(r->easy, CURLOPT_WRITEFUNCTION, on_body);
+        (void)curl_easy_setopt(r->easy, CURLOPT_WRITEDATA, r);
+        (void)curl_easy_setopt(r->easy, CURLOPT_HEADERFUNCTION, on_head);
+        (void)curl_easy_setopt(r->easy, CURLOPT_HEADERDATA, r);
+        (void)curl_easy_setopt(r->easy, CURLOPT_PRIVATE, r);
+        (void)curl_easy_setopt(r->easy, CURLOPT_FORBID_REUSE, 1L); /* an idle admin connection would count as one */
+        if (curl_multi_add_handle(a->multi, r->easy) != CURLM_OK)
+                return -ENOMEM;
+        *ret = TAKE(r);
+        return 0;
+}
+
+static const struct whereto to_the_proxy = { .fd = -1, .authority = "proxy" };
+
+int admin_request(struct admin *a, const char *unix_path, const char *method, const char *path, int timeout_ms, size_t max_bytes,
+                  void (*done)(void *userdata, int status, const char *body, size_t n), void *userdata,
+                  struct admin_request **ret)
+{
+        return send_request(a, &to_the_proxy, &(struct admin_call){ .unix_path = unix_path, .method = method, .path = path, .timeout_ms = timeout_ms },
+                            max_bytes, done, userdata, ret);
+}
+
+int admin_request_over(struct admin *a, int fd, const char *authority, const char *path, int timeout_ms, size_t max_bytes,
+                       void (*done)(void *userdata, int status, const char *body, size_t n), void *userdata,
+                       struct admin_request **ret)
+{
+        return send_request(a, &(struct whereto){ fd, authority }, &(struct admin_call){ .method = "GET", .path = path, .timeout_ms = timeout_ms },
+                            max_bytes, done, userdata, ret);
+}
+
+int admin_call(struct admin *a, const struct admin_call *call, void (*done)(void *userdata, int status, const char *body, size_t n),
+               void *userdata, struct admin_request **ret)
+{
+        return send_request(a, &to_the_proxy, call, 0, done, userdata, ret);
 }

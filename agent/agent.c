@@ -120,6 +120,7 @@ void agent_feed(struct agent *a, const struct succession_input *in)
         a->feeding = false;
         agent_arm(a);
         watching_update(a);
+        front_changed(a->front);
         if (a->control)
                 control_changed(a->control);
 }

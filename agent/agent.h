@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 
 #include "agent/admin.h"
+#include "agent/admin_front.h"
+#include "agent/admin_plan.h"
 #include "agent/bootstrap.h"
 #include "agent/cert_sets.h"
 #include "agent/control.h"
@@ -93,6 +95,22 @@ struct passed {
         const char *held_list[LAUNCH_LISTEN_MAX], *name_list[LAUNCH_LISTEN_MAX];
 };
 
+enum { ADMIN_PLACES_MAX = 4 };
+
+/* Where the front of the proxy's admin listens; see admin_listen.h. */
+struct admin_listener {
+        size_t n; /* the first place is the one; others are about to be left */
+        struct admin_place {
+                int fd; /* the server's */
+                char name[ADMIN_NAME_BYTES];       /* in the keeper's table */
+                char address[ADMIN_ADDRESS_BYTES]; /* as it is, be it chosen by the kernel */
+        } places[ADMIN_PLACES_MAX];
+        ev_prepare prepare;
+        bool opened;            /* by this agent, before it could serve it */
+        bool followed, failed;  /* once; the last time */
+        uint64_t epoch, origin; /* whose content was followed */
+};
+
 struct agent {
         struct ev_loop *loop;
         const struct options *options;
@@ -105,6 +123,8 @@ struct agent {
         bool alone;                  /* at its start the keeper knew of no job: nothing is lost if all ends */
         struct state_file *state;
         struct admin *admin;
+        struct front *front;
+        struct admin_listener admin_listener;
         struct control *control;
         struct self self;
         struct succession_limits limits;
@@ -168,9 +188,9 @@ bool proc_waits_for_reply(const struct proc *p);
 bool proc_hangs(const struct proc *p); /* waits for a reply for a second on end; blocks for as long */
 
 /* look.c: one look at a generation: harvest and admin facts; watching /listeners; samples */
-const struct bootstrap *look_content(struct agent *a, const struct epoch *e); /* what its bootstrap says of the sockets it opens; kept */
 void look_start(struct proc *p);
 void look_abort(struct proc *p);
+const struct bootstrap *look_content(struct agent *a, const struct epoch *e); /* what the content of an epoch says; read once for each */
 void look_read(struct proc *p); /* replies may have come */
 void look_watch_listeners(struct proc *p);
 void look_sample(struct proc *p);

@@ -50,6 +50,12 @@ static bool names(const char *text, const char *key)
         return strcmp(text, camel) == 0;
 }
 
+/* Envoy skips these keys. */
+static bool is_ignored(const yaml_node_t *key)
+{
+        return key->tag && strcmp((const char *)key->tag, "!ignore") == 0;
+}
+
 static yaml_node_t *member(yaml_document_t *d, yaml_node_t *map, const char *key)
 {
         if (!map || map->type != YAML_MAPPING_NODE)
@@ -58,7 +64,7 @@ static yaml_node_t *member(yaml_document_t *d, yaml_node_t *map, const char *key
                 yaml_node_t *k = yaml_document_get_node(d, p->key);
                 const char *name = scalar(k);
 
-                if (name && names(name, key) && !(k->tag && strcmp((const char *)k->tag, "!ignore") == 0)) /* Envoy skips these */
+                if (name && names(name, key) && !is_ignored(k))
                         return yaml_document_get_node(d, p->value);
         }
         return NULL;
@@ -133,6 +139,55 @@ static void read_listener(yaml_document_t *d, yaml_node_t *listener, struct boot
                 add_address(d, member(d, yaml_document_get_node(d, *i), "address"), &facts, b);
 }
 
+/* Of several the last one counts for Envoy. Return: the index of its mapping; 0 if it is none */
+static int admin_of(yaml_document_t *d, yaml_node_t *root)
+{
+        int index = 0;
+
+        if (root->type != YAML_MAPPING_NODE)
+                return 0;
+        for (yaml_node_pair_t *p = root->data.mapping.pairs.start; p < root->data.mapping.pairs.top; p++) {
+                yaml_node_t *key = yaml_document_get_node(d, p->key), *value = yaml_document_get_node(d, p->value);
+
+                if (scalar(key) && names(scalar(key), "admin") && !is_ignored(key))
+                        index = value && value->type == YAML_MAPPING_NODE ? p->value : 0;
+        }
+        return index;
+}
+
+static void copy(char *ret, size_t size, const char *text)
+{
+        (void)snprintf(ret, size, "%s", text);
+}
+
+/* Another kind of address replaces all that was known; of the same kind, what is given replaces. */
+static void read_admin(yaml_document_t *d, struct bootstrap_admin *a)
+{
+        yaml_node_t *address = member(d, yaml_document_get_node(d, admin_of(d, yaml_document_get_root_node(d))), "address");
+        yaml_node_t *socket = member(d, address, "socket_address"), *pipe = member(d, address, "pipe");
+        const char *host = scalar(member(d, socket, "address")), *port = scalar(member(d, socket, "port_value"));
+        const char *path = scalar(member(d, pipe, "path")), *mode = scalar(member(d, pipe, "mode"));
+
+        if (pipe && pipe->type == YAML_MAPPING_NODE) {
+                if (*a->host || *a->port)
+                        *a = (struct bootstrap_admin){ 0 };
+                if (path)
+                        copy(a->path, sizeof(a->path), path);
+                if (mode && strtoul(mode, NULL, 0)) /* 0 is as good as not given: it replaces nothing */
+                        a->mode = (unsigned)strtoul(mode, NULL, 0) & 07777;
+        }
+        if (socket && socket->type == YAML_MAPPING_NODE) {
+                if (*a->path || a->mode)
+                        *a = (struct bootstrap_admin){ 0 };
+                if (host)
+                        copy(a->host, sizeof(a->host), host);
+                if (port)
+                        copy(a->port, sizeof(a->port), port);
+                a->v4_too = flag(d, socket, "ipv4_compat", a->v4_too);
+                a->elsewhere = a->elsewhere || member(d, socket, "network_namespace_filepath");
+        }
+}
+
 static bool read_one(const char *text, size_t n, struct bootstrap *b)
 {
         yaml_document_t d;
@@ -141,6 +196,7 @@ static bool read_one(const char *text, size_t n, struct bootstrap *b)
         if (!load(text, n, &d))
                 return false;
         root = yaml_document_get_root_node(&d);
+        read_admin(&d, &b->admin);
         listeners = member(&d, member(&d, root, "static_resources"), "listeners");
         dynamic = member(&d, root, "dynamic_resources");
         if (listeners && listeners->type == YAML_SEQUENCE_NODE)
@@ -237,21 +293,6 @@ static void take_out(yaml_document_t *d, yaml_node_t *map, const char *key)
 static int index_of(yaml_document_t *d, yaml_node_t *n)
 {
         return (int)(n - d->nodes.start) + 1;
-}
-
-/* Of several the last one counts for Envoy. Return: the index of its mapping; 0 if it is none */
-static int admin_of(yaml_document_t *d, yaml_node_t *root)
-{
-        int index = 0;
-
-        for (yaml_node_pair_t *p = root->data.mapping.pairs.start; p < root->data.mapping.pairs.top; p++) {
-                const char *name = scalar(yaml_document_get_node(d, p->key));
-                yaml_node_t *value = yaml_document_get_node(d, p->value);
-
-                if (name && names(name, "admin"))
-                        index = value && value->type == YAML_MAPPING_NODE ? p->value : 0;
-        }
-        return index;
 }
 
 /* admin: { address: { pipe: { path, mode: 0600 } } }, and no second admin beside it. */

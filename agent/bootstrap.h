@@ -21,12 +21,22 @@ struct bootstrap_listener {
         bool elsewhere;  /* in another network namespace */
 };
 
+/* Where the admin interface shall listen, field by field as Envoy merges it; each "" if it is not given. */
+struct bootstrap_admin {
+        char host[HR_URL_BYTES], port[16]; /* a socket address... */
+        char path[HR_URL_BYTES];           /* ...or a pipe: then the others are empty. With @ in front its name is abstract */
+        unsigned mode;                     /* of the pipe; 0: not given */
+        bool v4_too;                       /* [::] takes IPv4 as well */
+        bool elsewhere;                    /* in another network namespace */
+};
+
 struct bootstrap {
         bool readable;   /* else nothing below is known: another format, or not well-formed */
         bool lds;        /* listeners come from outside */
         size_t n_urls;
         char (*urls)[HR_URL_BYTES]; /* the addresses of static listeners, as Envoy writes them */
         struct bootstrap_listener *listeners; /* the i-th has the i-th url */
+        struct bootstrap_admin admin;
 };
 
 /**

@@ -61,7 +61,7 @@ static enum MHD_Result get_page(struct control_request *r)
 }
 
 /* A whole number from 0 to @most. Return: false: it is there, but is none */
-static bool argument(struct MHD_Connection *c, const char *name, int64_t standard, int64_t most, int64_t *ret)
+bool control_argument(struct MHD_Connection *c, const char *name, int64_t standard, int64_t most, int64_t *ret)
 {
         const char *text = MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, name);
         char *end;
@@ -74,7 +74,7 @@ static bool argument(struct MHD_Connection *c, const char *name, int64_t standar
         return *text >= '0' && *text <= '9' && !*end && !errno && *ret <= most;
 }
 
-static enum MHD_Result bad_argument(struct control_request *r, const char *name)
+enum MHD_Result control_bad_argument(struct control_request *r, const char *name)
 {
         return control_answer_error(r->connection, 400, "bad argument", name);
 }
@@ -121,6 +121,8 @@ bool control_come_true(struct control_request *r)
                 return events_last() > r->awaited;
         case WAIT_TICKET:
                 return ops->ticket(ops->ud, r->awaited, NULL) != CONTROL_TICKET_WAITS;
+        case WAIT_ADMIN:
+                return control_admin_answered(r);
         }
         return true;
 }
@@ -153,7 +155,7 @@ static enum MHD_Result timed_out(struct control_request *r)
         return control_answer_error(r->connection, 504, "timed out", "what was waited for did not happen in time");
 }
 
-static enum MHD_Result ending(struct control_request *r)
+enum MHD_Result control_ending(struct control_request *r)
 {
         return control_answer_error(r->connection, 503, "ending", "the instance is ending");
 }
@@ -161,16 +163,16 @@ static enum MHD_Result ending(struct control_request *r)
 static enum MHD_Result get_wait(struct control_request *r)
 {
         if (r->control->closing)
-                return ending(r);
+                return control_ending(r);
         if (r->waits == WAIT_NOTHING) {
                 int64_t ready, epoch, timeout_ms;
 
-                if (!argument(r->connection, "ready", 0, 1, &ready))
-                        return bad_argument(r, "ready: 0 or 1");
-                if (!argument(r->connection, "epoch", 0, INT64_MAX, &epoch))
-                        return bad_argument(r, "epoch: a number");
-                if (!argument(r->connection, "timeout_ms", 60000, WAIT_MS_MAX, &timeout_ms))
-                        return bad_argument(r, "timeout_ms: milliseconds, up to ten years");
+                if (!control_argument(r->connection, "ready", 0, 1, &ready))
+                        return control_bad_argument(r, "ready: 0 or 1");
+                if (!control_argument(r->connection, "epoch", 0, INT64_MAX, &epoch))
+                        return control_bad_argument(r, "epoch: a number");
+                if (!control_argument(r->connection, "timeout_ms", 60000, WAIT_MS_MAX, &timeout_ms))
+                        return control_bad_argument(r, "timeout_ms: milliseconds, up to ten years");
                 r->waits = ready ? WAIT_READY : WAIT_EPOCH;
                 r->awaited = (uint64_t)epoch;
                 r->until = mono_after_ms(clock_now(), timeout_ms);
@@ -192,10 +194,10 @@ static enum MHD_Result get_ticket(struct control_request *r)
         if (r->waits == WAIT_NOTHING) {
                 int64_t id, timeout_ms;
 
-                if (!argument(r->connection, "id", 0, INT64_MAX, &id) || id == 0)
-                        return bad_argument(r, "id: the number of a ticket");
-                if (!argument(r->connection, "timeout_ms", 60000, WAIT_MS_MAX, &timeout_ms))
-                        return bad_argument(r, "timeout_ms: milliseconds, up to ten years");
+                if (!control_argument(r->connection, "id", 0, INT64_MAX, &id) || id == 0)
+                        return control_bad_argument(r, "id: the number of a ticket");
+                if (!control_argument(r->connection, "timeout_ms", 60000, WAIT_MS_MAX, &timeout_ms))
+                        return control_bad_argument(r, "timeout_ms: milliseconds, up to ten years");
                 r->waits = WAIT_TICKET;
                 r->awaited = (uint64_t)id;
                 r->until = mono_after_ms(clock_now(), timeout_ms);
@@ -209,7 +211,7 @@ static enum MHD_Result get_ticket(struct control_request *r)
                 break;
         }
         if (r->control->closing)
-                return ending(r);
+                return control_ending(r);
         if (!mono_before(clock_now(), r->until))
                 return timed_out(r);
         control_suspend(r);
@@ -249,10 +251,10 @@ static enum MHD_Result get_events(struct control_request *r)
         enum MHD_Result ok;
         int64_t after, follow;
 
-        if (!argument(r->connection, "after", 0, INT64_MAX, &after))
-                return bad_argument(r, "after: the number of an event");
-        if (!argument(r->connection, "follow", 0, 1, &follow))
-                return bad_argument(r, "follow: 0 or 1");
+        if (!control_argument(r->connection, "after", 0, INT64_MAX, &after))
+                return control_bad_argument(r, "after: the number of an event");
+        if (!control_argument(r->connection, "follow", 0, 1, &follow))
+                return control_bad_argument(r, "follow: 0 or 1");
         r->awaited = (uint64_t)after;
         r->waits = follow ? WAIT_EVENTS : WAIT_NOTHING;
         r->until = MONO_NEVER;
@@ -311,7 +313,7 @@ static enum MHD_Result post_order(struct control_request *r, enum control_comman
         int err;
 
         if (r->control->closing) /* nothing is stored any more */
-                return ending(r);
+                return control_ending(r);
         err = order_read(r->body, r->n, &order, &e);
         if (err < 0) {
                 (void)snprintf(detail, sizeof(detail), "%s: %s", e.member, e.text);
@@ -333,8 +335,8 @@ static enum MHD_Result post_drain(struct control_request *r)
 {
         int64_t undo;
 
-        if (!argument(r->connection, "undo", 0, 1, &undo))
-                return bad_argument(r, "undo: 0 or 1");
+        if (!control_argument(r->connection, "undo", 0, 1, &undo))
+                return control_bad_argument(r, "undo: 0 or 1");
         return post(r, undo ? CONTROL_DRAIN_UNDO : CONTROL_DRAIN);
 }
 
@@ -376,6 +378,8 @@ static const struct route {
         { "GET", "/v1/events", BY_CONTROL, get_events },
         { "GET", "/v1/wait", BY_CONTROL, get_wait },
         { "GET", "/v1/ticket", BY_CONTROL, get_ticket },
+        { "GET", "/v1/admin", BY_CONTROL, control_admin_get },
+        { "POST", "/v1/admin", BY_CONTROL, control_admin_post },
         { "GET", "/v1/receipts", BY_CONTROL, later },
         { "GET", "/v1/stats", BY_CONTROL, later },
         { "POST", "/v1/stop", BY_CONTROL, post_stop },
@@ -398,6 +402,8 @@ enum MHD_Result control_route(struct control_request *r, const char *method, con
         unsigned by = r->server->kind == CONTROL_PRIVATE ? BY_CONTROL : BY_STATUS;
         bool known = false;
 
+        if (r->server->kind == CONTROL_ADMIN)
+                return control_admin_front(r, method);
         if (strcmp(method, "HEAD") == 0)
                 method = "GET";
         for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The HTTP servers: control on a Unix socket for the same user and root, status on whatever addresses the user gives. Routes
- * and limits are here (docs/operations.md lists them); what is true and what is done comes from the callbacks.
+ * The HTTP servers: control on a Unix socket for the same user and root, status on whatever addresses the user gives, the
+ * front of the proxy's admin. Routes and limits are here (docs/operations.md lists them); what is true and what is done comes
+ * from the callbacks.
  */
 #pragma once
 
@@ -15,6 +16,7 @@
 
 struct control;
 struct ev_loop;
+struct front;
 
 enum control_command {
         CONTROL_STOP, CONTROL_DRAIN, CONTROL_DRAIN_UNDO, CONTROL_UPGRADE, CONTROL_ROLLBACK, CONTROL_PAUSE, CONTROL_RESUME,
@@ -43,17 +45,32 @@ struct control_ops {
          */
         enum control_ticket (*ticket)(void *ud, uint64_t id, struct json_writer *w);
         void (*metrics)(void *ud, struct metrics_writer *w);
+        struct front *front; /* asks the proxy's admin; NULL: there is none */
 };
 
-enum control_kind { CONTROL_PRIVATE, CONTROL_STATUS };
+enum control_kind { CONTROL_PRIVATE, CONTROL_STATUS, CONTROL_ADMIN };
 
 int control_new(struct ev_loop *loop, const struct control_ops *ops, struct control **ret); /* 0; -ENOMEM */
 int control_serve(struct control *c, int listen_fd, enum control_kind kind);                /* 0; -errno; fd is its from now on */
+/** control_leave() - accept no more on a listener and close it; who is connected there is answered for the last time */
+void control_leave(struct control *c, int listen_fd);
 void control_changed(struct control *c); /* something may have become true that a client waits for */
 void control_free(struct control *c);
 
 /** control_open_unix() - a listening socket; a stale file of that name goes. Return: 0; -errno */
 int control_open_unix(const char *path, unsigned mode, int *ret_fd);
 
-/** control_open_status() - for one --status ADDR. Return: 0; -errno with @reterr for people */
+struct listen_how {
+        unsigned mode; /* of a Unix socket; 0: as the umask says */
+        bool v6only;
+        int beside;    /* a listening socket of ours that is about to be closed: the addresses may overlap; -1: none */
+};
+
+/** control_open() - a listening socket at an address as options take it. @option: what the words call it. Return: 0; -errno with @reterr for people */
+int control_open(const char *option, const char *address, const struct listen_how *how, int *ret_fd, char *reterr, size_t size);
+
+/** control_open_status() - for one --status ADDR. Return: as above */
 int control_open_status(const char *address, int *ret_fd, char *reterr, size_t size);
+
+/** control_address() - where a socket listens, in the same syntax; a port 0 has become one. Return: @buf, "" if it is none */
+const char *control_address(int fd, char *buf, size_t size);

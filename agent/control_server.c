@@ -138,6 +138,17 @@ static void unlink_request(struct control_request *r)
 
 /* ---- requests --------------------------------------------------------------------------------------- */
 
+/* The first that is heard of a request. What it returns is the state of on_request(); without memory the connection is ended there. */
+static void *on_target(void *userdata, const char *target, struct MHD_Connection *connection)
+{
+        struct control_server *s = userdata;
+        struct control_request *r = calloc(1, sizeof(*r));
+
+        if (r)
+                *r = (struct control_request){ .control = s->control, .server = s, .connection = connection, .target = strdup(target) };
+        return r;
+}
+
 static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connection, const char *url, const char *method,
                                   const char *version, const char *body, size_t *body_n, void **state)
 {
@@ -145,12 +156,10 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connect
         struct control_request *r = *state;
 
         (void)version;
-        if (!r) {
-                r = calloc(1, sizeof(*r));
-                if (!r)
-                        return MHD_NO;
-                *r = (struct control_request){ .control = s->control, .server = s, .connection = connection };
-                *state = r;
+        if (!r || !r->target)
+                return MHD_NO;
+        if (!r->begun) {
+                r->begun = true;
                 return MHD_YES;
         }
         if (*body_n > 0) {
@@ -186,6 +195,8 @@ static void on_completed(void *userdata, struct MHD_Connection *connection, void
         if (!r)
                 return;
         unlink_request(r);
+        control_admin_drop(r);
+        free(r->target);
         free(r->body);
         free(r);
         *state = NULL;
@@ -202,8 +213,9 @@ static void run_all(struct control *c)
         c->running = true;
         do {
                 c->again = false;
-                for (size_t i = 0; i < c->n_servers; i++)
-                        (void)MHD_run(c->servers[i].daemon);
+                for (size_t i = 0; i < CONTROL_SERVERS_MAX; i++)
+                        if (c->servers[i].daemon)
+                                (void)MHD_run(c->servers[i].daemon);
         } while (c->again);
         c->running = false;
 }
@@ -277,6 +289,28 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
         run_all(c);
 }
 
+static void end_server(struct control *c, struct control_server *s)
+{
+        ev_io_stop(c->loop, &s->io);
+        MHD_stop_daemon(s->daemon);
+        s->daemon = NULL;
+}
+
+/* Those that accept no more and have nobody left. */
+static void end_left(struct control *c)
+{
+        for (size_t i = 0; i < CONTROL_SERVERS_MAX; i++) {
+                struct control_server *s = &c->servers[i];
+                const union MHD_DaemonInfo *info;
+
+                if (!s->daemon || s->listen_fd >= 0)
+                        continue;
+                info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+                if (!info || info->num_connections == 0)
+                        end_server(c, s);
+        }
+}
+
 /* Before the loop sleeps: how long may it? */
 static void on_prepare(struct ev_loop *loop, ev_prepare *w, int revents)
 {
@@ -285,10 +319,11 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *w, int revents)
         double wait = -1;
 
         (void)revents;
-        for (size_t i = 0; i < c->n_servers; i++) {
+        end_left(c);
+        for (size_t i = 0; i < CONTROL_SERVERS_MAX; i++) {
                 MHD_UNSIGNED_LONG_LONG ms;
 
-                if (MHD_get_timeout(c->servers[i].daemon, &ms) == MHD_YES && (wait < 0 || (double)ms / 1e3 < wait))
+                if (c->servers[i].daemon && MHD_get_timeout(c->servers[i].daemon, &ms) == MHD_YES && (wait < 0 || (double)ms / 1e3 < wait))
                         wait = (double)ms / 1e3;
         }
         for (struct control_request *r = c->suspended; r; r = r->next)
@@ -342,19 +377,28 @@ int control_new(struct ev_loop *loop, const struct control_ops *ops, struct cont
         return 0;
 }
 
+static struct control_server *free_place(struct control *c)
+{
+        for (size_t i = 0; i < CONTROL_SERVERS_MAX; i++)
+                if (!c->servers[i].daemon)
+                        return &c->servers[i];
+        return NULL;
+}
+
 int control_serve(struct control *c, int listen_fd, enum control_kind kind)
 {
-        struct control_server *s = &c->servers[c->n_servers];
+        struct control_server *s = free_place(c);
         const union MHD_DaemonInfo *info;
 
-        if (c->n_servers == CONTROL_SERVERS_MAX)
+        if (!s)
                 return -ENOSPC;
-        *s = (struct control_server){ .control = c, .kind = kind };
+        *s = (struct control_server){ .control = c, .kind = kind, .listen_fd = listen_fd };
         s->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s,
                                      MHD_OPTION_LISTEN_SOCKET, listen_fd,
                                      MHD_OPTION_CONNECTION_LIMIT, (unsigned)(kind == CONTROL_PRIVATE ? CONNECTIONS_MAX : STATUS_CONNECTIONS_MAX),
                                      MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S,
                                      MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)CONNECTIONS_PER_IP_MAX,
+                                     MHD_OPTION_URI_LOG_CALLBACK, on_target, s,
                                      MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
                                      MHD_OPTION_END);
         info = s->daemon ? MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
@@ -363,8 +407,24 @@ int control_serve(struct control *c, int listen_fd, enum control_kind kind)
         ev_io_init(&s->io, on_io, info->epoll_fd, EV_READ);
         s->io.data = s;
         ev_io_start(c->loop, &s->io);
-        c->n_servers++;
         return 0;
+}
+
+/* Whose handshake is complete has got in: accepted before the listener goes. */
+void control_leave(struct control *c, int listen_fd)
+{
+        enum { ROUNDS = 16 };
+
+        for (size_t i = 0; i < CONTROL_SERVERS_MAX; i++) {
+                struct control_server *s = &c->servers[i];
+
+                if (!s->daemon || s->listen_fd != listen_fd)
+                        continue;
+                for (int n = 0; n < ROUNDS; n++)
+                        run_all(c);
+                (void)MHD_quiesce_daemon(s->daemon);
+                close_fd(&s->listen_fd);
+        }
 }
 
 void control_free(struct control *c)
@@ -380,11 +440,12 @@ void control_free(struct control *c)
                 unlink_request(r);
                 MHD_resume_connection(r->connection);
         }
-        for (size_t i = 0; i < c->n_servers; i++) {
+        for (size_t i = 0; i < CONTROL_SERVERS_MAX; i++) {
+                if (!c->servers[i].daemon)
+                        continue;
                 for (int rounds = 0; rounds < 3; rounds++) /* the resumed ones are answered, and the answers go out */
                         (void)MHD_run(c->servers[i].daemon);
-                ev_io_stop(c->loop, &c->servers[i].io);
-                MHD_stop_daemon(c->servers[i].daemon);
+                end_server(c, &c->servers[i]);
         }
         ev_timer_stop(c->loop, &c->gone);
         ev_timer_stop(c->loop, &c->timer);

@@ -54,6 +54,8 @@ static void on_held(void *userdata, const char *name, int fd)
                 }
         if (strncmp(name, "status/", 7) == 0 && inv->n_status < OPTIONS_STATUS_MAX) {
                 keep(&inv->statuses[inv->n_status++], name, fd);
+        } else if (strncmp(name, "admin/", 6) == 0 && inv->n_admin < ADMIN_PLACES_MAX) {
+                keep(&inv->admins[inv->n_admin++], name, fd);
         } else if (strncmp(name, "listen/", 7) == 0 && inv->n_listen < KEYS_MAX) {
                 keep(&inv->listens[inv->n_listen++], name, fd);
         } else if (strncmp(name, "command/", 8) == 0 && inv->n_commands < COMMANDS_MAX) {

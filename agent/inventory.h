@@ -18,6 +18,8 @@ struct inventory {
         struct inventory_named statuses[OPTIONS_STATUS_MAX];
         size_t n_inherited;
         struct inventory_named inherited[LAUNCH_LISTEN_MAX];
+        size_t n_admin;
+        struct inventory_named admins[ADMIN_PLACES_MAX];
         size_t n_listen;
         struct inventory_named listens[KEYS_MAX];
         struct {

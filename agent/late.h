@@ -14,12 +14,13 @@
 #define LATE_CURL(X)                                                                                                      \
         X(curl_global_init) X(curl_easy_init) X(curl_easy_setopt) X(curl_easy_getinfo) X(curl_easy_cleanup)               \
         X(curl_multi_init) X(curl_multi_setopt) X(curl_multi_assign) X(curl_multi_add_handle)                             \
-        X(curl_multi_remove_handle) X(curl_multi_info_read) X(curl_multi_socket_action)
+        X(curl_multi_remove_handle) X(curl_multi_info_read) X(curl_multi_socket_action) X(curl_slist_append)               \
+        X(curl_slist_free_all)
 #define LATE_MHD(X)                                                                                                       \
         X(MHD_start_daemon) X(MHD_stop_daemon) X(MHD_run) X(MHD_get_daemon_info) X(MHD_get_timeout)                       \
         X(MHD_get_connection_info) X(MHD_lookup_connection_value) X(MHD_suspend_connection) X(MHD_resume_connection)      \
         X(MHD_create_response_from_buffer) X(MHD_create_response_from_callback) X(MHD_add_response_header)                \
-        X(MHD_queue_response) X(MHD_destroy_response)
+        X(MHD_queue_response) X(MHD_destroy_response) X(MHD_get_connection_values) X(MHD_quiesce_daemon)
 #define LATE_JOURNAL(X) X(sd_journal_send_with_location)
 
 /* curl.h has macros of these names that check the types of arguments; they would stand in the way of ours. */
@@ -55,6 +56,8 @@ int late_journal(void);
 #define curl_multi_remove_handle late.curl_multi_remove_handle_
 #define curl_multi_info_read late.curl_multi_info_read_
 #define curl_multi_socket_action late.curl_multi_socket_action_
+#define curl_slist_append late.curl_slist_append_
+#define curl_slist_free_all late.curl_slist_free_all_
 #define MHD_start_daemon late.MHD_start_daemon_
 #define MHD_stop_daemon late.MHD_stop_daemon_
 #define MHD_run late.MHD_run_
@@ -69,5 +72,7 @@ int late_journal(void);
 #define MHD_add_response_header late.MHD_add_response_header_
 #define MHD_queue_response late.MHD_queue_response_
 #define MHD_destroy_response late.MHD_destroy_response_
+#define MHD_get_connection_values late.MHD_get_connection_values_
+#define MHD_quiesce_daemon late.MHD_quiesce_daemon_
 #define sd_journal_send_with_location late.sd_journal_send_with_location_
 #endif

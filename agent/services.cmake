@@ -17,7 +17,7 @@ baton_soname(BATON_CURL_SONAME curl)
 baton_soname(BATON_MICROHTTPD_SONAME microhttpd)
 baton_soname(BATON_SYSTEMD_SONAME systemd)
 
-add_library(agent_services STATIC clock.c late.c log.c events.c why.c state.c metrics/metrics.c admin.c control.c control_server.c listen_address.c)
+add_library(agent_services STATIC clock.c late.c log.c events.c why.c state.c metrics/metrics.c admin.c admin_front.c control.c control_admin.c control_server.c listen_address.c)
 target_include_directories(agent_services PRIVATE ${LIBEV_INCLUDE} ${CURL_INCLUDE_DIRS} ${MICROHTTPD_INCLUDE_DIRS}
         ${SYSTEMD_INCLUDE_DIRS})
 target_link_libraries(agent_services PUBLIC baton_options agent_options ${LIBEV} PkgConfig::ZLIB ${CMAKE_DL_LIBS})

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/admin_listen.h"
 #include "agent/agent.h"
 #include "agent/cleanup.h"
 #include "agent/clock.h"
@@ -245,6 +246,15 @@ static void open_listens(struct agent *a, struct inventory *inv, bool first)
         a->kits.n_listen = a->passed.n;
 }
 
+static void open_admin(struct agent *a, struct inventory *inv)
+{
+        char error[512];
+        int r = admin_listen_first(a, inv, error, sizeof(error));
+
+        if (r < 0)
+                (void)fail(a, r == -EINVAL ? STATUS_USAGE : STATUS_FAILED, "admin.refused", error);
+}
+
 static void open_control(struct agent *a, struct inventory *inv)
 {
         char path[320], error[512];
@@ -289,11 +299,35 @@ void start_clean(struct agent *a)
                         (void)unlink(address + 5);
         }
         listen_fds_clean(a);
+        admin_listen_clean(a);
         kit_sweep(a->run_dir, nobody, NULL);
         cert_sets_remove(a);
 }
 
 /* ---- main ------------------------------------------------------------------------------------------- */
+
+static bool admin_target(void *userdata, uint64_t *ret_epoch, char *path, size_t size)
+{
+        struct agent *a = userdata;
+        const struct epoch *e = succession_admin(&a->s);
+        const char *reason;
+
+        if (e && kit_admin_path(a->run_dir, e->number, path, size) == 0) {
+                *ret_epoch = e->number;
+                return true;
+        }
+        (void)succession_ready(&a->s, &reason);
+        (void)snprintf(path, size, "nobody serves, %s", reason);
+        return false;
+}
+
+static void admin_answered(void *userdata)
+{
+        struct agent *a = userdata;
+
+        if (a->control)
+                control_changed(a->control);
+}
 
 static void serve_control(struct agent *a, struct inventory *inv)
 {
@@ -301,7 +335,12 @@ static void serve_control(struct agent *a, struct inventory *inv)
                 .ud = a, .status = status_write, .sampling = status_sampling, .ready = status_ready, .live = status_live,
                 .command = orders_command, .ticket = orders_ticket, .metrics = status_metrics,
         };
-        int r = control_new(a->loop, &ops, &a->control);
+        struct front_ops front = { .ud = a, .target = admin_target, .answered = admin_answered };
+        int r;
+
+        if (a->limits.epoch.protocol)
+                ops.front = a->front = front_new(a->loop, a->admin, &front);
+        r = control_new(a->loop, &ops, &a->control);
 
         if (r == 0)
                 r = control_serve(a->control, inv->control_fd, CONTROL_PRIVATE);
@@ -309,6 +348,8 @@ static void serve_control(struct agent *a, struct inventory *inv)
                 r = control_serve(a->control, inv->statuses[i].fd, CONTROL_STATUS);
         if (r < 0)
                 log_event(LOG_ERR, "control.failed", F_STR("error", strerror(-r)), F_STR("then", "status and stop by HTTP do not work"));
+        else
+                admin_listen_start(a, inv);
 }
 
 /* An agent that died between opening the state file and its first step has left nothing to resume. */
@@ -350,6 +391,7 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
         self_report(a);
         open_statuses(a, inv);
         open_listens(a, inv, first);
+        open_admin(a, inv);
         open_control(a, inv);
         agent_watch(a);
         if (first) {

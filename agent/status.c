@@ -361,6 +361,11 @@ void status_write(void *userdata, bool own, struct json_writer *w)
         json_end_array(w);
         json_key(w, "run_dir"), json_string_value(w, a->run_dir);
         json_key(w, "handover"), json_string_value(w, options_handover(a->options));
+        json_key(w, "admin");
+        if (a->admin_listener.n > 0)
+                json_string_value(w, a->admin_listener.places[0].address);
+        else
+                json_null(w);
         if (own) /* words of a command line may be nobody else's business */
                 write_command(a, w);
         write_people(a, w);

@@ -210,6 +210,8 @@ uint64_t succession_packets_to(const struct succession *s, uint64_t from);      
 uint64_t succession_command(const struct succession *s);                            /* of what serves, or shall */
 bool succession_needs_command(const struct succession *s, uint64_t command);       /* some epoch or request runs it */
 const struct epoch *succession_serving(const struct succession *s);                /* or NULL */
+const struct epoch *succession_content(const struct succession *s);                /* whose config counts: what served last, or shall first; or NULL */
+const struct epoch *succession_admin(const struct succession *s);                  /* whose admin answers: what serves, in a stop what did; or NULL */
 const char *succession_state_name(const struct succession *s);                     /* for `baton status` */
 bool succession_ready(const struct succession *s, const char **ret_reason);
 const char *report_name(enum report_kind r);

@@ -52,9 +52,21 @@ uint64_t succession_packets_to(const struct succession *s, uint64_t from)
         return e && (e->state == EPOCH_DRAINING || e->state == EPOCH_STOPPING) && from != s->wanted ? s->wanted : NO_EPOCH;
 }
 
+const struct epoch *succession_content(const struct succession *s)
+{
+        return succession_look_up(s, s->served != NO_EPOCH ? s->served : s->wanted);
+}
+
+const struct epoch *succession_admin(const struct succession *s)
+{
+        const struct epoch *e = succession_look_up(s, s->wanted);
+
+        return e && epoch_alive(e) && epoch_has_served(e) ? e : NULL;
+}
+
 uint64_t succession_command(const struct succession *s)
 {
-        const struct epoch *e = succession_look_up(s, s->served != NO_EPOCH ? s->served : s->wanted);
+        const struct epoch *e = succession_content(s);
 
         return e ? e->command : 0;
 }

@@ -353,7 +353,8 @@ static int later(struct ctl *c)
 
 /* Which options a verb takes, beside --run-dir and --name: a bit of each. */
 enum { TAKES_JSON = 1, TAKES_FOLLOW = 2, TAKES_WATCH = 4, TAKES_UNDO = 8, TAKES_READY = 16, TAKES_EPOCH = 32, TAKES_TIMEOUT = 64, TAKES_NO_WAIT = 128,
-       TAKES_TO = 256, TAKES_PROXY = 512, /* a command behind --, and how it is put to work */ TAKES_ITS_OWN = 1024, TAKES_ARGUMENT = 2048 };
+       TAKES_TO = 256, TAKES_PROXY = 512, /* a command behind --, and how it is put to work */ TAKES_ITS_OWN = 1024, TAKES_ARGUMENT = 2048,
+       TAKES_WORDS = 4096 /* METHOD PATH */ };
 
 enum { TAKEN_BY_UPGRADE = TAKES_JSON | TAKES_TIMEOUT | TAKES_NO_WAIT | TAKES_PROXY };
 
@@ -374,13 +375,13 @@ static const struct verb {
         { "upgrade", "Put a new config, binary or command to work and wait until it serves.", TAKEN_BY_UPGRADE, verb_upgrade },
         { "reload", "The same as upgrade.", TAKEN_BY_UPGRADE, verb_upgrade },
         { "rollback", "Go back to what served before, or to an earlier epoch (--to N).", TAKES_JSON | TAKES_TIMEOUT | TAKES_NO_WAIT | TAKES_TO, verb_rollback },
+        { "admin", "Ask the admin interface of the proxy that serves: admin GET|POST PATH.", TAKES_TIMEOUT | TAKES_WORDS, verb_admin },
         { "pause", "Hold automatic upgrades back.", 0, verb_pause },
         { "resume", "Let automatic upgrades go on.", 0, verb_resume },
         { "certs", "Show the certificates of a directory and whether they would be put to work.", TAKES_JSON | TAKES_ARGUMENT, verb_certs },
         { "stats", "Totals over all generations. Not in this version.", 0, later },
         { "top", "A live view. Not in this version.", 0, later },
         { "receipts", "What each handover cost. Not in this version.", 0, later },
-        { "admin", "Ask the proxy's admin interface. Not in this version.", 0, later },
 };
 
 enum { N_VERBS = sizeof(verbs) / sizeof(verbs[0]) };
@@ -495,6 +496,10 @@ static error_t on_option(int key, char *arg, struct argp_state *state)
                         c->argument = arg;
                         return 0;
                 }
+                if (c->takes_words && c->n_words < sizeof(c->words) / sizeof(c->words[0])) {
+                        c->words[c->n_words++] = arg;
+                        return 0;
+                }
                 argp_error(state, c->takes_proxy ? "unknown argument %s: write -- before the proxy" : "unknown argument %s", arg);
                 return 0;
         default:
@@ -579,6 +584,7 @@ int main(int argc, char **argv)
                 struct argp argp = { .options = taken, .parser = on_option, .doc = verbs[i].doc,
                                      .args_doc = verbs[i].takes & TAKES_PROXY      ? "[-- PROXY [ARGS...]]"
                                                  : verbs[i].takes & TAKES_ARGUMENT ? "DIR[:cert=F,key=F,ca=F]"
+                                                  : verbs[i].takes & TAKES_WORDS    ? "GET|POST PATH"
                                                                                    : NULL };
 
                 choose_options(&verbs[i], taken);
@@ -597,6 +603,7 @@ int main(int argc, char **argv)
                 argp_err_exit_status = EXIT_USAGE;
                 c.takes_proxy = verbs[i].takes & TAKES_PROXY;
                 c.takes_argument = verbs[i].takes & TAKES_ARGUMENT;
+                c.takes_words = verbs[i].takes & TAKES_WORDS;
                 argc = c.takes_proxy ? cut_proxy(&c, argc, argv) : argc;
                 if (argp_parse(&argp, argc - 1, argv + 1, 0, NULL, &c) != 0)
                         return EXIT_USAGE;

@@ -11,7 +11,7 @@
 
 static bool is_listening(const char *name)
 {
-        return strncmp(name, "listen/", 7) == 0 || strncmp(name, "status/", 7) == 0;
+        return strncmp(name, "listen/", 7) == 0 || strncmp(name, "status/", 7) == 0 || strncmp(name, "admin/", 6) == 0;
 }
 
 /* Refuses new connections at once, whoever else has copies. */

@@ -31,8 +31,8 @@ enum {
 
 /*
  * Names of held descriptors. The keeper never interprets them, but for one rule: what begins with
- * "listen/" or "status/" is a listening socket, silenced by the keeper itself when it must stop without
- * an agent.
+ * "listen/", "status/" or "admin/" is a listening socket, silenced by the keeper itself when it must stop
+ * without an agent.
  *
  *   options          the sealed memfd with the parsed options
  *   lock             the locked run directory
@@ -40,6 +40,7 @@ enum {
  *   events           the event file
  *   control          the control listener
  *   status/ADDR      the status listeners
+ *   admin/ADDR       where the front of the proxy's admin listens; " 6", " 0600" behind it: IPv6 only, mode of the file
  *   kit/N            the launch record (a sealed memfd) of epoch N
  *   bin/N            the pinned executable of epoch N
  *   parent/N child/N udp/N    the protocol sockets of epoch N

@@ -46,6 +46,7 @@ _baton()
         upgrade | reload) mapfile -t COMPREPLY < <(compgen -W "$where --no-wait --timeout --observe --self --canary --json" -- "$word") ;;
         rollback) mapfile -t COMPREPLY < <(compgen -W "$where --to --no-wait --timeout --json" -- "$word") ;;
         drain) mapfile -t COMPREPLY < <(compgen -W "$where --undo" -- "$word") ;;
+        admin) mapfile -t COMPREPLY < <(compgen -W "$where --timeout GET POST /clusters /config_dump /listeners /ready /server_info /stats /stats/prometheus" -- "$word") ;;
         wait) mapfile -t COMPREPLY < <(compgen -W "$where --ready --epoch --timeout" -- "$word") ;;
         events) mapfile -t COMPREPLY < <(compgen -W "$where --follow --json" -- "$word") ;;
         version) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$word") ;;

@@ -17,7 +17,7 @@ OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]+)")
 # Of other programs: Envoy, cmake, ctest, git, docker, systemd's, curl, and of our scripts.
 FOREIGN = set("""concurrency log-level mode restart-epoch base-id use-dynamic-base-id hot-restart-version socket-path parent-shutdown-time-s config-path
     config-yaml disable-hot-restart drain-time-s skip-hot-restart-parent-stats skip-hot-restart-on-no-parent preset build install prefix
-    test-dir output-on-failure filter long stay init now unix-socket static libs cflags fault options
+    admin-address-path test-dir output-on-failure filter long stay init now unix-socket static libs cflags fault options
     reuid regid init-groups inh-caps ambient-caps runs json clusters listeners envoy-restarter only""".split())
 
 

@@ -50,7 +50,7 @@ def test_a_missing_variable_is_told_with_its_file_and_line(baton):
 
 
 @pytest.mark.parametrize("form", ["yaml", "json"])
-def test_config_yaml_takes_effect_and_the_admin_stays_private(baton, each_envoy, form):
+def test_config_yaml_takes_effect_and_the_proxys_own_admin_stays_private(baton, each_envoy, form):
     first, second, ports = Listener(), Listener(name="more", body="more"), [Listener().port for _ in range(2)]
     admin = [json.dumps({"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}) for port in ports]
     static = json.dumps({"listeners": [second.to_dict()]})
@@ -62,7 +62,9 @@ def test_config_yaml_takes_effect_and_the_admin_stays_private(baton, each_envoy,
         text = f'{{"node": {node}, "admin": {admin[0]}, "stats_config": {tags}, "static_resources": {static}}}'
     baton.run(each_envoy, listeners=[first], proxy_args=(*QUIET, "--config-yaml", text))
     assert body_of(second) == "more" and {x["address"] for x in baton.status()["listeners"]} == {first.url, second.url}
-    for port in ports:
+    front = ports[1] if form == "yaml" else ports[0]  # of two the last one counts
+    assert baton.status()["admin"] == f"127.0.0.1:{front}"
+    for port in {*ports} - {front}:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), 5)
     admin_socket = baton.run_dir / "e0/admin"

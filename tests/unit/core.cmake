@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # The pure core, and the file that keeps it. What tells a story is played under a fake clock by tests/support/script.c.
 set(script ${PROJECT_SOURCE_DIR}/tests/support/script.c)
-foreach(part IN ITEMS backoff epoch escrow held_name in_flight key_name proxy_words report upgrade)
+foreach(part IN ITEMS admin_plan backoff epoch escrow held_name in_flight key_name proxy_words report upgrade)
         baton_unit_test(${part} agent_core)
 endforeach()
 baton_unit_test(image agent_core SOURCES ${script})

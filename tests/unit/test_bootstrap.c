@@ -277,3 +277,82 @@ Test(bootstrap, a_text_that_is_no_mapping_is_refused)
                 cr_expect_null(text);
         }
 }
+
+/* ---- where the admin interface is -------------------------------------------------------------------- */
+
+static void expect_admin(const struct bootstrap *b, const char *host, const char *port, const char *path)
+{
+        cr_expect_str_eq(b->admin.host, host);
+        cr_expect_str_eq(b->admin.port, port);
+        cr_expect_str_eq(b->admin.path, path);
+}
+
+#define ADMIN(host, port) "admin: { address: { socket_address: { address: '" host "', port_value: " port " } } }"
+#define ADMIN_PIPE(path, mode) "admin: { address: { pipe: { path: " path ", mode: " mode " } } }"
+
+Test(bootstrap, the_admin_address_is_read_in_every_spelling)
+{
+        static const char *const socket[] = {
+                ADMIN("127.0.0.1", "9901"),
+                "{\"admin\": {\"address\": {\"socketAddress\": {\"address\": \"127.0.0.1\", \"portValue\": 9901}}}}",
+                "{\"admin\": {\"address\": {\"socket_address\": {\"address\": \"127.0.0.1\", \"port_value\": 9901}}}}",
+                "admin: { address: { socket_address: { address: 1.1.1.1, port_value: 1 } } }\n" ADMIN("127.0.0.1", "9901"), /* the last one counts */
+        };
+
+        for (size_t i = 0; i < sizeof(socket) / sizeof(socket[0]); i++) {
+                CLEANUP(bootstrap_done) struct bootstrap b = read_text(socket[i], NULL, "x.json");
+
+                expect_admin(&b, "127.0.0.1", "9901", "");
+                cr_expect(!b.admin.v4_too && !b.admin.elsewhere && b.admin.mode == 0);
+        }
+        CLEANUP(bootstrap_done) struct bootstrap pipe = read_text(ADMIN_PIPE("/a.sock", "432"), NULL, "x.yaml");
+        CLEANUP(bootstrap_done) struct bootstrap octal = read_text(ADMIN_PIPE("'@a'", "0660"), NULL, "x.yaml");
+        CLEANUP(bootstrap_done) struct bootstrap six = read_text(
+                "admin: { address: { socket_address: { address: '::', portValue: 1, ipv4Compat: true, networkNamespaceFilepath: /n } } }", NULL, "x.yaml");
+
+        expect_admin(&pipe, "", "", "/a.sock");
+        expect_admin(&octal, "", "", "@a");
+        expect_admin(&six, "::", "1", "");
+        cr_expect(pipe.admin.mode == 0660 && octal.admin.mode == 0660);
+        cr_expect(six.admin.v4_too && six.admin.elsewhere);
+}
+
+Test(bootstrap, the_admin_address_of_config_yaml_counts_over_the_files_field_by_field)
+{
+        static const struct {
+                const char *file, *yaml, *host, *port, *path;
+                unsigned mode;
+        } merged[] = {
+                { ADMIN("127.0.0.1", "1"), ADMIN("127.0.0.2", "2"), "127.0.0.2", "2", "", 0 },
+                { ADMIN("127.0.0.1", "1"), "admin: { address: { socket_address: { port_value: 2 } } }", "127.0.0.1", "2", "", 0 },
+                { ADMIN("127.0.0.1", "1"), "admin: { profile_path: /x }", "127.0.0.1", "1", "", 0 },
+                { ADMIN("127.0.0.1", "1"), "node: {}", "127.0.0.1", "1", "", 0 },
+                { ADMIN("127.0.0.1", "1"), ADMIN_PIPE("/a", "0600"), "", "", "/a", 0600 },
+                { ADMIN_PIPE("/a", "0600"), ADMIN("127.0.0.2", "2"), "127.0.0.2", "2", "", 0 },
+                { ADMIN_PIPE("/a", "0600"), ADMIN_PIPE("/b", "0"), "", "", "/b", 0600 },
+                { "node: {}", ADMIN("127.0.0.2", "2"), "127.0.0.2", "2", "", 0 },
+                { NULL, ADMIN("127.0.0.2", "2"), "127.0.0.2", "2", "", 0 },
+        };
+
+        for (size_t i = 0; i < sizeof(merged) / sizeof(merged[0]); i++) {
+                CLEANUP(bootstrap_done) struct bootstrap b = read_text(merged[i].file, merged[i].yaml, merged[i].file ? "x.yaml" : NULL);
+
+                expect_admin(&b, merged[i].host, merged[i].port, merged[i].path);
+                cr_expect_eq(b.admin.mode, merged[i].mode, "%zu", i);
+        }
+}
+
+Test(bootstrap, no_admin_and_garbage_for_one_are_none)
+{
+        static const char *const odd[] = {
+                "node: {}", "admin: {}", "admin:", "admin: 7", "admin: []", "admin: { address: 7 }", "admin: { address: { socket_address: [] } }",
+                "admin: { address: { pipe: 7 } }", "admin: { address: { socket_address: { address: {}, port_value: [] } } }", "[]", "7", "[ admin ]",
+                "!ignore admin: { address: { pipe: { path: /x } } }",
+        };
+
+        for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+                CLEANUP(bootstrap_done) struct bootstrap b = read_text(odd[i], odd[i], "x.yaml");
+
+                expect_admin(&b, "", "", "");
+        }
+}

@@ -272,6 +272,41 @@ Test(keeper_life, the_end_kills_what_is_left_and_has_the_agents_status)
         rig_end(&r);
 }
 
+Test(keeper_life, a_stop_without_an_agent_refuses_at_every_address_that_clients_know)
+{
+        static const struct {
+                const char *name;
+                int listens_on;
+        } held[] = { { "listen/0/tcp://127.0.0.1:1", 0 }, { "status/127.0.0.1:2", 0 }, { "admin/127.0.0.1:3", 0 }, { "control", 1 } };
+        enum { N = sizeof(held) / sizeof(held[0]) };
+        int fds[N];
+        struct rig r;
+        struct rig_agent a;
+
+        rig_start(&r, NULL);
+        rig_work(&r, &a);
+        for (size_t i = 0; i < N; i++) {
+                fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+                cr_assert_eq(listen(fds[i], 1), 0);
+                rig_hold(&a, held[i].name, fds[i]);
+        }
+        rig_agent_kill(&a); /* the next one never works */
+        rig_meet(&r, &a);
+        cr_assert_eq(kill(r.keeper, SIGTERM), 0);
+        cr_assert_eq(kill(r.keeper, SIGINT), 0);
+        cr_assert_eq(rig_keeper_status(&r), 0);
+        for (size_t i = 0; i < N; i++) {
+                int listens = -1;
+                socklen_t n = sizeof(listens);
+
+                cr_assert_eq(getsockopt(fds[i], SOL_SOCKET, SO_ACCEPTCONN, &listens, &n), 0);
+                cr_expect_eq(listens, held[i].listens_on, "%s", held[i].name);
+                (void)close(fds[i]);
+        }
+        rig_agent_done(&a);
+        rig_end(&r);
+}
+
 Test(keeper_life, an_agent_that_does_not_exit_after_the_end_is_killed)
 {
         struct rig r;

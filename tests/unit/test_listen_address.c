@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Addresses of --status: what is one, and what is said of what is none. */
+/* Addresses of --status and --admin: what is one, and what is said of what is none. */
 #include <criterion/criterion.h>
 
 #include <arpa/inet.h>
@@ -105,4 +105,55 @@ Test(listen_address, a_path_too_long_for_a_socket_is_told)
         memcpy(address, "unix:/tmp/", 10);
         cr_expect_eq(control_open_status(address, &fd, error, sizeof(error)), -ENAMETOOLONG);
         cr_expect(*error);
+}
+
+/* ---- the front of the proxy's admin moves ------------------------------------------------------------ */
+
+static int open_beside(const char *format, unsigned port, int beside, bool v6only, int *ret_fd)
+{
+        char address[64];
+
+        (void)snprintf(address, sizeof(address), format, port);
+        return control_open("admin", address, &(struct listen_how){ .beside = beside, .v6only = v6only }, ret_fd, error, sizeof(error));
+}
+
+Test(listen_address, an_overlapping_address_is_opened_before_ours_is_closed_and_nobody_else_gets_in)
+{
+        int all = -1, one = -1, other = -1, six = -1;
+        char text[128], buf[128];
+        unsigned port;
+
+        cr_assert_eq(open_beside("0.0.0.0:%u", 0, -1, false, &all), 0);
+        port = port_of(all);
+        cr_expect_eq(open_beside("127.0.0.1:%u", port, -1, false, &one), -EADDRINUSE);
+        cr_assert_eq(open_beside("127.0.0.1:%u", port, all, false, &one), 0, "%s", error);
+        cr_expect_eq(open_beside("127.0.0.1:%u", port, -1, false, &other), -EADDRINUSE);
+        (void)snprintf(text, sizeof(text), "127.0.0.1:%u", port);
+        cr_expect_eq(open_beside("[::]:%u", port, -1, true, &six), 0, "IPv6 alone does not overlap: %s", error);
+        (void)close(all);
+        cr_expect_str_eq(control_address(one, buf, sizeof(buf)), text);
+        (void)close(one);
+        (void)close(six);
+}
+
+Test(listen_address, where_it_listens_is_told_in_the_syntax_of_the_option)
+{
+        char path[] = "/tmp/baton-test-admin-XXXXXX", want[64], buf[128];
+        int fd = mkstemp(path), abstract = -1;
+
+        (void)close(fd);
+        (void)unlink(path);
+        (void)snprintf(want, sizeof(want), "unix:%s", path);
+        cr_assert_eq(control_open("admin", want, &(struct listen_how){ .mode = 0640, .beside = -1 }, &fd, error, sizeof(error)), 0, "%s", error);
+        cr_expect_str_eq(control_address(fd, buf, sizeof(buf)), want);
+        (void)close(fd);
+        (void)unlink(path);
+        (void)snprintf(want, sizeof(want), "unix:@%s", path);
+        cr_assert_eq(control_open("admin", want, &(struct listen_how){ .beside = -1 }, &abstract, error, sizeof(error)), 0, "%s", error);
+        cr_expect_str_eq(control_address(abstract, buf, sizeof(buf)), want);
+        (void)close(abstract);
+        cr_assert_eq(open_beside("[::1]:%u", 0, -1, false, &fd), 0);
+        (void)snprintf(want, sizeof(want), "[::1]:%u", port_of(fd));
+        cr_expect_str_eq(control_address(fd, buf, sizeof(buf)), want);
+        (void)close(fd);
 }

@@ -280,8 +280,7 @@ Test(options, what_is_not_in_this_version_is_refused_only_when_it_is_asked_for)
 {
         static const char *const asks[] = {
                 "--standby", "--max-draining=2",
-                "--hang-timeout=5s",
-                "--stats-interval=1s", "--admin=127.0.0.1:1",
+                "--hang-timeout=5s", "--stats-interval=1s",
         };
         static const char *const does_not_ask[] = {
                 "--standby=false", "--max-draining=none", "--hang-timeout=off",
@@ -313,6 +312,16 @@ Test(options, a_proxy_that_is_no_envoy_has_its_sockets_from_listen_and_its_readi
         cr_assert(o.handover == HANDOVER_NONE && options_probe_needs_sockets(&o), "there might be LISTEN_FDS");
         for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
                 expect_refused(wrong[i].given[1] ? PARSE(wrong[i].given[0], wrong[i].given[1], "--", "x") : PARSE(wrong[i].given[0], "--", "x"), wrong[i].says);
+}
+
+Test(options, an_address_for_the_admin_interface_wants_a_proxy_that_has_one)
+{
+        cr_expect_eq(PARSE("--admin=127.0.0.1:1", "--", "envoy"), 0, "%s", error.text);
+        cr_expect_str_eq(options_str(&o, o.admin), "127.0.0.1:1");
+        expect_refused(PARSE("--admin=127.0.0.1:1", "--", "x"), "--admin: only an Envoy");
+        cr_expect_eq(PARSE("--admin=off", "--", "x"), 0, "%s", error.text);
+        cr_expect_eq(PARSE("--", "x"), 0, "%s", error.text);
+        cr_expect_str_eq(options_str(&o, o.admin), "bootstrap");
 }
 
 Test(options, the_last_of_one_option_counts_and_a_list_takes_them_all)
