@@ -15,7 +15,6 @@
 
 enum {
         FDS_POSSIBLE = 253, /* the kernel's limit: more than we want, so that nothing is cut off */
-        RETRY_MS = 2,
         DAY_MS = 24 * 3600 * 1000,
 };
 
@@ -447,8 +446,8 @@ void talk_read(struct keeper *k)
         struct request q;
         int r = receive(t->fd, &q);
 
-        if (r == -EAGAIN || r == -EINTR)
-                return;
+        if (r == -EAGAIN || r == -EINTR || r == -ENOMEM || r == -ENOBUFS)
+                return; /* it is still there */
         if (r < 0) {
                 if (r != -ECONNRESET)
                         say("keeper.wire-broken", "error=\"%s\" then=\"the agent is replaced\"", strerror(-r));
