@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/io_again.h"
 #include "agent/late.h"
 
 struct admin {
@@ -101,7 +102,7 @@ static void on_io(struct ev_loop *loop, ev_io *w, int revents)
 {
         struct watched *s = w->data;
 
-        (void)loop;
+        io_again(loop, w, revents);
         act(s->admin, w->fd, (revents & EV_READ ? CURL_CSELECT_IN : 0) | (revents & EV_WRITE ? CURL_CSELECT_OUT : 0));
 }
 

@@ -16,6 +16,7 @@
 #include "agent/clock.h"
 #include "agent/commands.h"
 #include "agent/image.h"
+#include "agent/io_again.h"
 #include "agent/log.h"
 #include "agent/reports.h"
 
@@ -160,7 +161,7 @@ static bool keeper_lives(const struct agent *a)
  * Nobody reaps and nobody holds sockets any more: a proxy that lives on would be nobody's. But a keeper that has only closed
  * its end of the wire wants another agent, and the proxies are none of our business then.
  */
-static void keeper_is_gone(struct agent *a, int error)
+_Noreturn void agent_keeper_is_gone(struct agent *a, int error)
 {
         if (keeper_lives(a)) {
                 log_event(LOG_ERR, "keeper.unreachable", F_STR("error", strerror(-error)),
@@ -214,8 +215,7 @@ static void on_keeper(struct ev_loop *loop, ev_io *w, int revents)
         struct keeper_event e;
         int r;
 
-        (void)loop;
-        (void)revents;
+        io_again(loop, w, revents);
         while ((r = keeper_link_dispatch(a->link, &e)) == 0) {
                 if (e.type == WIRE_EXITED)
                         agent_exited(a, &e.job);
@@ -225,7 +225,7 @@ static void on_keeper(struct ev_loop *loop, ev_io *w, int revents)
                         self_told(a, e.ticket, e.text);
         }
         if (r < 0)
-                keeper_is_gone(a, r);
+                agent_keeper_is_gone(a, r);
 }
 
 /* A request to the keeper may have brought news along: the descriptor will not say so again. */

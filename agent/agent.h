@@ -137,6 +137,7 @@ void agent_perform(struct agent *a, struct effects *out);            /* stores f
 void agent_arm(struct agent *a);
 void agent_watch(struct agent *a);
 void agent_exited(struct agent *a, const struct wire_job *job);
+_Noreturn void agent_keeper_is_gone(struct agent *a, int error);     /* or only the way to it: the next agent goes on */
 struct proc *agent_proc(struct agent *a, uint64_t epoch); /* or NULL */
 const struct proxy_args *agent_args(const struct agent *a, uint64_t epoch); /* the command line that an epoch runs */
 void agent_bootstrap(const struct agent *a, uint64_t epoch, struct bootstrap *ret);                 /* what its config says; never fails */

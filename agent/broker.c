@@ -14,6 +14,7 @@
 
 #include "agent/agent.h"
 #include "agent/cleanup.h"
+#include "agent/io_again.h"
 #include "agent/log.h"
 
 enum { REQUESTS_A_ROUND = 64, QUEUE_SAMPLES_MAX = KEYS_MAX, UDP_WAIT_MS = 2, UDP_WAITS_MAX = 250 };
@@ -64,8 +65,7 @@ static void on_request_readable(struct ev_loop *loop, ev_io *w, int revents)
         struct hr_message m;
         struct sockaddr_un peer;
 
-        (void)loop;
-        (void)revents;
+        io_again(loop, w, revents);
         for (int i = 0; i < REQUESTS_A_ROUND && p->used && p->epoch == epoch; i++) {
                 int r = hr_peek(p->parent_fd, &m, &peer);
 
@@ -83,8 +83,7 @@ static void on_request_readable(struct ev_loop *loop, ev_io *w, int revents)
 
 static void on_reply_readable(struct ev_loop *loop, ev_io *w, int revents)
 {
-        (void)loop;
-        (void)revents;
+        io_again(loop, w, revents);
         look_read(w->data);
 }
 
@@ -99,7 +98,7 @@ static void on_forwarded(struct ev_loop *loop, ev_io *w, int revents)
         const struct proc *to = agent_proc(p->agent, succession_packets_to(&p->agent->s, p->epoch));
         int r = 0;
 
-        (void)revents;
+        io_again(loop, w, revents);
         for (int i = 0; i < REQUESTS_A_ROUND && r != HR_NOTHING && r >= 0; i++) {
                 r = to && to->parent_fd >= 0 ? hr_relay(w->fd, &to->packets_to) : hr_take(w->fd);
                 if (r == HR_WOULD_BLOCK && p->udp_waits < UDP_WAITS_MAX) {

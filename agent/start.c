@@ -342,6 +342,17 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
         (void)admin_prepare(a->admin);
 }
 
+/* libev cannot wait any more. Its own answer is abort(), and a core file; ours is the next agent. */
+static void cannot_wait(const char *what)
+{
+        const char *error = strerror(errno);
+
+        (void)what;
+        log_event(LOG_ERR, "agent.failed", F_STR("error", error), F_STR("then", "another agent resumes"));
+        log_flush();
+        exit(STATUS_FAILED);
+}
+
 int main(int argc, char **argv)
 {
         static struct agent a;
@@ -351,6 +362,7 @@ int main(int argc, char **argv)
         if (argc > 1 && strcmp(argv[1], TRIAL_WORD) == 0)
                 return self_try(argc - 1, argv + 1);
         (void)signal(SIGPIPE, SIG_IGN);
+        ev_set_syserr_cb(cannot_wait);
         a.loop = ev_loop_new(EVFLAG_AUTO);
         a.unix_start_s = time(NULL);
         validate_init(&a);
