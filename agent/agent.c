@@ -240,10 +240,13 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *w, int revents)
 
 static void on_heartbeat(struct ev_loop *loop, ev_timer *w, int revents)
 {
+        const struct agent *a = w->data;
+
         (void)loop;
-        (void)w;
         (void)revents;
         (void)keeper_link_rearm(WIRE_HEARTBEAT_FD);
+        if (a->control)
+                control_beat(a->control);
 }
 
 void agent_watch(struct agent *a)
@@ -257,6 +260,7 @@ void agent_watch(struct agent *a)
         a->keeper_news.data = a;
         ev_prepare_start(a->loop, &a->keeper_news);
         ev_timer_init(&a->heartbeat, on_heartbeat, 0., WIRE_REARM_MS / 1e3);
+        a->heartbeat.data = a;
         ev_timer_start(a->loop, &a->heartbeat);
         (void)keeper_link_rearm(WIRE_HEARTBEAT_FD);
 }

@@ -66,6 +66,9 @@ struct proc {
         ev_io parent_io, child_io, udp_io;
         ev_timer udp_room;    /* runs while the one that serves has no room for a packet; then udp_io does not */
         unsigned udp_waits;   /* how often it ran in a row */
+        ev_timer reply_again; /* runs while an answer could not be sent: the proxy waits for it, and asks for nothing else */
+        enum owed_kind reply;
+        uint32_t reply_key;
         struct sockaddr_un replies_to; /* the child-role name of the proxy */
         struct sockaddr_un packets_to; /* where it takes UDP packets that its predecessors forward */
         struct hr_child child;

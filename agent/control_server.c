@@ -217,6 +217,11 @@ static void on_io(struct ev_loop *loop, ev_io *w, int revents)
         run_all(s->control);
 }
 
+void control_beat(struct control *c)
+{
+        run_all(c);
+}
+
 static void wake_suspended(struct control *c)
 {
         struct mono now = clock_now();

@@ -132,7 +132,7 @@ static bool queue_pop(struct event_queue *q, struct keeper_event *ret)
 
 bool keeper_link_pending(const struct keeper_link *l)
 {
-        return l->events.n > 0;
+        return l->events.n > 0 || l->gone;
 }
 
 /* ---- one message -------------------------------------------------------------------------------------- */

@@ -139,11 +139,17 @@ int hr_peek(int fd, struct hr_message *ret, struct sockaddr_un *ret_peer)
 
 static int send_message(int fd, const struct msghdr *msg)
 {
-        if (sendmsg(fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+        ssize_t n;
+
+        do
+                n = sendmsg(fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+        while (n < 0 && errno == EINTR);
+        if (n >= 0)
                 return 0;
         switch (errno) {
         case EAGAIN:
         case ENOBUFS:
+        case ENOMEM:
         case ETOOMANYREFS: /* too many descriptors of ours are under way, unread */
                 return HR_WOULD_BLOCK;
         case ECONNREFUSED:
