@@ -10,8 +10,8 @@ from support.config import Listener
 from support.failing import Walk, can_trace, errors_of, spread
 
 ROWS_OF_ONE = 25  # so many rows, then the instance is stopped, and judged
-QUICK = {"crash": 1, "resume": 6, "upgrade": 5}  # every so-manieth name
-FULL = {"crash": 5, "resume": 6, "upgrade": 3}  # so many places of each name, from its first call to its last
+QUICK = {"crash": 2, "resume": 5, "upgrade": 8}  # every so-manieth name
+FULL = {"crash": 5, "resume": 3, "upgrade": 3}  # so many places of each name, from its first call to its last
 
 
 @pytest.mark.parametrize("who", ("keeper", "agent"))
@@ -20,10 +20,9 @@ def test_no_call_that_fails_once_refuses_a_client(new_baton, hammer, long, scena
     why = can_trace()
     if why:
         pytest.skip(why)
-    walk, rows, failures = None, [], []
-    with Walk(new_baton(), hammer) as first:
-        names = first.seen(scenario, who)
-        first.end()
+    rows, failures = [], []
+    walk = Walk(new_baton(), hammer).__enter__()
+    names = walk.seen(scenario, who)
     if long:
         wanted = [(n, e, k) for n in names for k in spread(names[n], FULL[scenario]) for e in errors_of(n)]
     else:
