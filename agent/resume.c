@@ -123,7 +123,7 @@ static bool is_running(const struct inventory *inv, uint64_t epoch, bool *ret_kn
  */
 static bool contradicted(const struct agent *a, const struct inventory *inv)
 {
-        bool known;
+        bool known = false;
 
         for (size_t i = 0; i < inv->n_jobs; i++)
                 if (inv->jobs[i].job.job < WIRE_JOB_HELPER && inv->jobs[i].job.code == 0 && !succession_look_up(&a->s, inv->jobs[i].job.job))
