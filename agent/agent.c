@@ -240,11 +240,13 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *w, int revents)
 
 static void on_heartbeat(struct ev_loop *loop, ev_timer *w, int revents)
 {
-        const struct agent *a = w->data;
+        struct agent *a = w->data;
 
         (void)loop;
         (void)revents;
         (void)keeper_link_rearm(WIRE_HEARTBEAT_FD);
+        if (a->doors.failed)
+                start_control(a);
         if (a->control)
                 control_beat(a->control);
 }

@@ -85,6 +85,16 @@ struct proc {
         struct mono sampled;  /* when the last sample was begun */
 };
 
+/* The listeners of control and status: they are the keeper's, and served by us. */
+struct doors {
+        size_t n, open; /* those before `open` are served */
+        bool failed;    /* and it was said */
+        struct door {
+                int fd;
+                enum control_kind kind;
+        } list[1 + OPTIONS_STATUS_MAX];
+};
+
 struct agent {
         struct ev_loop *loop;
         const struct options *options;
@@ -97,6 +107,7 @@ struct agent {
         struct state_file *state;
         struct admin *admin;
         struct control *control;
+        struct doors doors;
         struct self self;
         struct succession_limits limits;
         struct succession s;
@@ -168,6 +179,7 @@ void look_sample(struct proc *p);
 void look_order(struct proc *p, const char *path); /* POST, again with each sample until the admin says 200; @path is a literal */
 
 /* start.c */
+void start_control(struct agent *a); /* opens the doors that are not open yet: control socket and status listeners */
 void start_clean(struct agent *a); /* nobody runs any more: remove what only a living instance needs */
 
 /* orders.c: what clients want done */

@@ -269,20 +269,33 @@ void start_clean(struct agent *a)
 
 /* ---- main ------------------------------------------------------------------------------------------- */
 
-static void serve_control(struct agent *a, struct inventory *inv)
+void start_control(struct agent *a)
 {
         struct control_ops ops = {
                 .ud = a, .status = status_write, .sampling = status_sampling, .ready = status_ready, .live = status_live,
                 .command = orders_command, .ticket = orders_ticket, .metrics = status_metrics,
         };
-        int r = control_new(a->loop, &ops, &a->control);
+        int r = a->control ? 0 : control_new(a->loop, &ops, &a->control);
 
-        if (r == 0)
-                r = control_serve(a->control, inv->control_fd, CONTROL_PRIVATE);
-        for (size_t i = 0; r == 0 && i < inv->n_status; i++)
-                r = control_serve(a->control, inv->statuses[i].fd, CONTROL_STATUS);
-        if (r < 0)
-                log_event(LOG_ERR, "control.failed", F_STR("error", strerror(-r)), F_STR("then", "status and stop by HTTP do not work"));
+        while (r == 0 && a->doors.open < a->doors.n) {
+                r = control_serve(a->control, a->doors.list[a->doors.open].fd, a->doors.list[a->doors.open].kind);
+                if (r == 0)
+                        a->doors.open++;
+        }
+        if (r < 0 && !a->doors.failed)
+                log_event(LOG_ERR, "control.failed", F_STR("error", strerror(-r)),
+                          F_STR("then", "it is tried every few seconds; until it works there is no status and no order by HTTP"));
+        a->doors.failed = r < 0;
+}
+
+static void serve_control(struct agent *a, const struct inventory *inv)
+{
+        struct doors *d = &a->doors;
+
+        d->list[d->n++] = (struct door){ inv->control_fd, CONTROL_PRIVATE };
+        for (size_t i = 0; i < inv->n_status; i++)
+                d->list[d->n++] = (struct door){ inv->statuses[i].fd, CONTROL_STATUS };
+        start_control(a);
 }
 
 /* An agent that died between opening the state file and its first step has left nothing to resume. */
