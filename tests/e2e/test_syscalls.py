@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from support.crash import MANY, agents, kill, proxies, serves, tell, wait_status
+from support.crash import MANY, agents, kill, proxies, serves, tell, wait_status, without_sanitizer
 from support.config import Listener
 from support.failing import Walk, can_trace, errors_of, spread
 
@@ -20,15 +20,19 @@ def test_no_call_that_fails_once_refuses_a_client(new_baton, hammer, long, scena
     why = can_trace()
     if why:
         pytest.skip(why)
+    # A sanitizer's own start may fail as well, and it does not forgive that.
+    plain = without_sanitizer() if (scenario, who) == ("resume", "agent") else None
+    if (scenario, who) == ("resume", "agent") and not plain:
+        pytest.skip("the preset clang, which has no sanitizer, is not built or older")
     rows, failures = [], []
-    walk = Walk(new_baton(), hammer).__enter__()
+    walk = Walk(new_baton(build=plain), hammer).__enter__()
     names = walk.seen(scenario, who)
     if long:
         wanted = [(n, e, k) for n in names for k in spread(names[n], FULL[scenario]) for e in errors_of(n)]
     else:
         wanted = [(n, errors_of(n)[0], 1) for n in list(names)[::QUICK[scenario]]]
     for i, (name, error, when) in enumerate(wanted):
-        walk = walk or Walk(new_baton(), hammer).__enter__()
+        walk = walk or Walk(new_baton(build=plain), hammer).__enter__()
         try:
             rows.append((name, error, when, walk.case(scenario, who, name, error, when)))
             if i % ROWS_OF_ONE < ROWS_OF_ONE - 1 and i < len(wanted) - 1:

@@ -147,8 +147,8 @@ class Walk:
     def rest(self, timeout=40):
         """One Envoy serves and nothing is under way. Returns the status."""
         def probe(status):
-            epochs = status["epochs"]
-            return (status["state"] == "serving" and [e["state"] for e in epochs] == ["serving"]
+            epochs = status.get("epochs", [])  # it may be refused: who asks could not be found out
+            return (status.get("state") == "serving" and [e["state"] for e in epochs] == ["serving"]
                     and proxies(self.baton.process.pid) == [epochs[0]["pid"]])
 
         return wait_status(self.baton, probe, "one that serves, alone", timeout)
