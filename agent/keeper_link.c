@@ -328,6 +328,7 @@ static int send_once(struct keeper_link *l, const struct request *q)
         if (q->n_fds > 0) {
                 m.msg_control = control.bytes;
                 m.msg_controllen = CMSG_SPACE(sizeof(int) * q->n_fds);
+                memset(control.bytes, 0, m.msg_controllen); /* the padding too */
                 c = CMSG_FIRSTHDR(&m);
                 c->cmsg_level = SOL_SOCKET;
                 c->cmsg_type = SCM_RIGHTS;

@@ -67,6 +67,7 @@ static int send_message(struct talk *t, const struct wire_header *h, const void 
         if (n_fds > 0) {
                 m.msg_control = control.bytes;
                 m.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
+                memset(control.bytes, 0, m.msg_controllen); /* the padding too */
                 c = &control.align;
                 c->cmsg_level = SOL_SOCKET;
                 c->cmsg_type = SCM_RIGHTS;
