@@ -139,7 +139,7 @@ static enum hr_type reply_type(enum owed_kind kind)
         return HR_REPLY_UNRECOGNIZED;
 }
 
-/* Return: as hr_send(). What could not be sent for the moment is sent later: nobody would ask for it again. */
+/* Return: as hr_send(). What could not be sent is sent later, as long as the process lives: nobody would ask for it again. */
 static int reply(struct proc *p, enum owed_kind kind, uint32_t key)
 {
         struct hr_message m = { .type = reply_type(kind), .fd = -1 };
@@ -155,7 +155,7 @@ static int reply(struct proc *p, enum owed_kind kind, uint32_t key)
                 m.fd = pass = a->sockets[key];
         ev_timer_stop(a->loop, &p->reply_again);
         r = hr_send(p->parent_fd, &p->replies_to, &m, pass);
-        if (r == HR_WOULD_BLOCK) {
+        if (r != 0) {
                 p->reply = kind;
                 p->reply_key = key;
                 ev_timer_set(&p->reply_again, REPLY_AGAIN_MS / 1e3, 0.);

@@ -100,12 +100,16 @@ int hr_receive(int fd, int flags, uint8_t *buf, size_t size, size_t *ret_n, stru
         return 0;
 }
 
+/* What stayed where it is would be looked at and answered once more, and a second answer is taken for that to the next question. */
 int hr_take(int fd)
 {
+        enum { TRIES = 3 };
         uint8_t buf[HR_DATAGRAM_BYTES];
         size_t n;
-        int r = hr_receive(fd, 0, buf, sizeof(buf), &n, NULL, NULL);
+        int r = -EAGAIN;
 
+        for (int i = 0; i < TRIES && r < 0; i++)
+                r = hr_receive(fd, 0, buf, sizeof(buf), &n, NULL, NULL);
         return r == HR_GARBAGE ? 0 : r;
 }
 
