@@ -11,7 +11,7 @@ from support.failing import Walk, can_trace, errors_of, spread
 
 ROWS_OF_ONE = 25  # so many rows, then the instance is stopped, and judged
 QUICK = {"crash": 2, "resume": 5, "upgrade": 8}  # every so-manieth name
-FULL = {"crash": 5, "resume": 3, "upgrade": 3}  # so many places of each name, from its first call to its last
+FULL = {"crash": 5, "resume": 3, "upgrade": 2}  # so many places of each name, from its first call to its last
 
 
 @pytest.mark.parametrize("who", ("keeper", "agent"))
