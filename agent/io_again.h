@@ -14,6 +14,7 @@ static inline void io_again(struct ev_loop *loop, ev_io *w, int revents)
         if (!(revents & EV_ERROR))
                 return;
         ev_sleep(IO_AGAIN_S); /* the kernel is asked again at once, so not as fast as we can */
+        ev_io_stop(loop, w);  /* somebody may have started it since */
         ev_io_set(w, w->fd, w->events & (EV_READ | EV_WRITE)); /* else libev believes that nothing has changed */
         ev_io_start(loop, w);
 }
