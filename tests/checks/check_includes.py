@@ -92,7 +92,7 @@ def product_findings(root):
 def watcher_findings(root):
     for path in sorted((root / "agent").rglob("*.c")):
         text = path.read_text()
-        for callback in sorted(set(re.findall(r"\bev_(?:io_init|init)\(&\S*io, (\w+)", text))):
+        for callback in sorted(set(re.findall(r"^static void (\w+)\(struct ev_loop \*\w+, ev_io \*", text, re.M))):
             body = re.search(rf"^static void {callback}\(struct ev_loop .*?^}}", text, re.M | re.S)
             if not body or "io_again(" not in body[0]:
                 yield f"{path.relative_to(root)}: {callback}() does not call io_again()"
