@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "agent/cleanup.h"
+#include "agent/io_again.h"
 #include "agent/late.h"
 
 enum { HEAD_BYTES_MAX = 8192, BODY_BYTES_FIRST = 16 * 1024 };
@@ -122,7 +123,7 @@ static void on_io(struct ev_loop *loop, ev_io *w, int revents)
 {
         struct watched *s = w->data;
 
-        (void)loop;
+        io_again(loop, w, revents);
         act(s->admin, w->fd, (revents & EV_READ ? CURL_CSELECT_IN : 0) | (revents & EV_WRITE ? CURL_CSELECT_OUT : 0));
 }
 

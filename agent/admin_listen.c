@@ -156,18 +156,22 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *w, int revents)
         l->origin = e->origin;
 }
 
-void admin_listen_start(struct agent *a, struct inventory *inv)
+void admin_listen_start(struct agent *a)
 {
         struct admin_listener *l = &a->admin_listener;
 
+        if (l->started)
+                return;
+        l->started = true;
         ev_prepare_init(&l->prepare, on_prepare);
         l->prepare.data = a;
-        for (size_t i = 0; i < inv->n_admin; i++) {
-                if (serve(a, inv->admins[i].name, inv->admins[i].fd) == 0)
+        for (size_t i = 0; i < l->n_waiting; i++) {
+                if (serve(a, l->waiting[i].name, l->waiting[i].fd) == 0)
                         continue;
-                drop(a, inv->admins[i].name);
-                close_fd(&inv->admins[i].fd);
+                drop(a, l->waiting[i].name);
+                close_fd(&l->waiting[i].fd);
         }
+        l->n_waiting = 0;
         if (l->opened && l->n > 0)
                 log_event(LOG_NOTICE, "admin.open", F_STR("address", l->places[0].address));
         if (a->limits.epoch.protocol)

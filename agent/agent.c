@@ -16,6 +16,7 @@
 #include "agent/clock.h"
 #include "agent/commands.h"
 #include "agent/image.h"
+#include "agent/io_again.h"
 #include "agent/log.h"
 #include "agent/reports.h"
 
@@ -161,7 +162,7 @@ static bool keeper_lives(const struct agent *a)
  * Nobody reaps and nobody holds sockets any more: a proxy that lives on would be nobody's. But a keeper that has only closed
  * its end of the wire wants another agent, and the proxies are none of our business then.
  */
-static void keeper_is_gone(struct agent *a, int error)
+_Noreturn void agent_keeper_is_gone(struct agent *a, int error)
 {
         if (keeper_lives(a)) {
                 log_event(LOG_ERR, "keeper.unreachable", F_STR("error", strerror(-error)),
@@ -215,8 +216,7 @@ static void on_keeper(struct ev_loop *loop, ev_io *w, int revents)
         struct keeper_event e;
         int r;
 
-        (void)loop;
-        (void)revents;
+        io_again(loop, w, revents);
         while ((r = keeper_link_dispatch(a->link, &e)) == 0) {
                 if (e.type == WIRE_EXITED)
                         agent_exited(a, &e.job);
@@ -226,7 +226,7 @@ static void on_keeper(struct ev_loop *loop, ev_io *w, int revents)
                         self_told(a, e.ticket, e.text);
         }
         if (r < 0)
-                keeper_is_gone(a, r);
+                agent_keeper_is_gone(a, r);
 }
 
 /* A request to the keeper may have brought news along: the descriptor will not say so again. */
@@ -241,10 +241,15 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *w, int revents)
 
 static void on_heartbeat(struct ev_loop *loop, ev_timer *w, int revents)
 {
+        struct agent *a = w->data;
+
         (void)loop;
-        (void)w;
         (void)revents;
         (void)keeper_link_rearm(WIRE_HEARTBEAT_FD);
+        if (a->doors.failed)
+                start_control(a);
+        if (a->control)
+                control_beat(a->control);
 }
 
 void agent_watch(struct agent *a)
@@ -258,6 +263,7 @@ void agent_watch(struct agent *a)
         a->keeper_news.data = a;
         ev_prepare_start(a->loop, &a->keeper_news);
         ev_timer_init(&a->heartbeat, on_heartbeat, 0., WIRE_REARM_MS / 1e3);
+        a->heartbeat.data = a;
         ev_timer_start(a->loop, &a->heartbeat);
         (void)keeper_link_rearm(WIRE_HEARTBEAT_FD);
 }

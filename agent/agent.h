@@ -71,6 +71,9 @@ struct proc {
         struct probe *probe;  /* under way, or NULL; see readiness.h */
         ev_timer udp_room;    /* runs while the one that serves has no room for a packet; then udp_io does not */
         unsigned udp_waits;   /* how often it ran in a row */
+        ev_timer reply_again; /* runs while an answer could not be sent: the proxy waits for it, and asks for nothing else */
+        enum owed_kind reply;
+        uint32_t reply_key;
         struct sockaddr_un replies_to; /* the child-role name of the proxy */
         struct sockaddr_un packets_to; /* where it takes UDP packets that its predecessors forward */
         struct hr_child child;
@@ -105,10 +108,23 @@ struct admin_listener {
                 char name[ADMIN_NAME_BYTES];       /* in the keeper's table */
                 char address[ADMIN_ADDRESS_BYTES]; /* as it is, be it chosen by the kernel */
         } places[ADMIN_PLACES_MAX];
+        size_t n_waiting; /* held already, and not served yet: the server may not be there */
+        struct admin_place waiting[ADMIN_PLACES_MAX];
+        bool started;
         ev_prepare prepare;
         bool opened;            /* by this agent, before it could serve it */
         bool followed, failed;  /* once; the last time */
         uint64_t epoch, origin; /* whose content was followed */
+};
+
+/* The listeners of control and status: they are the keeper's, and served by us. */
+struct doors {
+        size_t n, open; /* those before `open` are served */
+        bool failed;    /* and it was said */
+        struct door {
+                int fd;
+                enum control_kind kind;
+        } list[1 + OPTIONS_STATUS_MAX];
 };
 
 struct agent {
@@ -126,6 +142,7 @@ struct agent {
         struct front *front;
         struct admin_listener admin_listener;
         struct control *control;
+        struct doors doors;
         struct self self;
         struct succession_limits limits;
         struct succession s;
@@ -169,6 +186,7 @@ void agent_perform(struct agent *a, struct effects *out);            /* stores f
 void agent_arm(struct agent *a);
 void agent_watch(struct agent *a);
 void agent_exited(struct agent *a, const struct wire_job *job);
+_Noreturn void agent_keeper_is_gone(struct agent *a, int error);     /* or only the way to it: the next agent goes on */
 struct proc *agent_proc(struct agent *a, uint64_t epoch); /* or NULL */
 const struct proxy_args *agent_args(const struct agent *a, uint64_t epoch); /* the command line that an epoch runs */
 void agent_bootstrap(const struct agent *a, uint64_t epoch, struct bootstrap *ret);                 /* what its config says; never fails */
@@ -197,6 +215,7 @@ void look_sample(struct proc *p);
 void look_order(struct proc *p, const char *path); /* POST, again with each sample until the admin says 200; @path is a literal */
 
 /* start.c */
+void start_control(struct agent *a); /* opens the doors that are not open yet: control socket and status listeners */
 void start_clean(struct agent *a); /* nobody runs any more: remove what only a living instance needs */
 
 /* orders.c: what clients want done */

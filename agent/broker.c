@@ -14,10 +14,11 @@
 
 #include "agent/agent.h"
 #include "agent/cleanup.h"
+#include "agent/io_again.h"
 #include "agent/log.h"
 #include "agent/readiness.h"
 
-enum { REQUESTS_A_ROUND = 64, QUEUE_SAMPLES_MAX = KEYS_MAX, UDP_WAIT_MS = 2, UDP_WAITS_MAX = 250 };
+enum { REQUESTS_A_ROUND = 64, QUEUE_SAMPLES_MAX = KEYS_MAX, UDP_WAIT_MS = 2, UDP_WAITS_MAX = 250, REPLY_AGAIN_MS = 5 };
 
 /* How long the accept queues are when the proxy says DrainListeners: the gate wants to see them move afterwards. */
 static size_t sample_queues(struct agent *a, uint64_t epoch, struct look_key *ret)
@@ -65,8 +66,7 @@ static void on_request_readable(struct ev_loop *loop, ev_io *w, int revents)
         struct hr_message m;
         struct sockaddr_un peer;
 
-        (void)loop;
-        (void)revents;
+        io_again(loop, w, revents);
         for (int i = 0; i < REQUESTS_A_ROUND && p->used && p->epoch == epoch; i++) {
                 int r = hr_peek(p->parent_fd, &m, &peer);
 
@@ -84,8 +84,7 @@ static void on_request_readable(struct ev_loop *loop, ev_io *w, int revents)
 
 static void on_reply_readable(struct ev_loop *loop, ev_io *w, int revents)
 {
-        (void)loop;
-        (void)revents;
+        io_again(loop, w, revents);
         look_read(w->data);
 }
 
@@ -100,7 +99,7 @@ static void on_forwarded(struct ev_loop *loop, ev_io *w, int revents)
         const struct proc *to = agent_proc(p->agent, succession_packets_to(&p->agent->s, p->epoch));
         int r = 0;
 
-        (void)revents;
+        io_again(loop, w, revents);
         for (int i = 0; i < REQUESTS_A_ROUND && r != HR_NOTHING && r >= 0; i++) {
                 r = to && to->parent_fd >= 0 ? hr_relay(w->fd, &to->packets_to) : hr_take(w->fd);
                 if (r == HR_WOULD_BLOCK && p->udp_waits < UDP_WAITS_MAX) {
@@ -123,6 +122,56 @@ static void on_room(struct ev_loop *loop, ev_timer *w, int revents)
 
         (void)revents;
         ev_io_start(loop, &p->udp_io);
+}
+
+static enum hr_type reply_type(enum owed_kind kind)
+{
+        switch (kind) {
+        case OWED_SHUTDOWN_ADMIN:
+                return HR_REPLY_SHUTDOWN_ADMIN;
+        case OWED_PASS:
+                return HR_REPLY_PASS;
+        case OWED_STATS:
+                return HR_REPLY_STATS;
+        case OWED_NOTHING: /* never sent */
+        case OWED_UNRECOGNIZED:
+                break;
+        }
+        return HR_REPLY_UNRECOGNIZED;
+}
+
+/* Return: as hr_send(). What could not be sent is sent later, as long as the process lives: nobody would ask for it again. */
+static int reply(struct proc *p, enum owed_kind kind, uint32_t key)
+{
+        struct hr_message m = { .type = reply_type(kind), .fd = -1 };
+        const struct agent *a = p->agent;
+        int pass = -1;
+        int r;
+
+        if (kind == OWED_SHUTDOWN_ADMIN) {
+                m.start_time_unix_s = (uint64_t)a->unix_start_s;
+                m.enable_reuse_port_default = true; /* or it would ask for worker 0 alone */
+        }
+        if (kind == OWED_PASS && key != NO_KEY && a->sockets[key] >= 0)
+                m.fd = pass = a->sockets[key];
+        ev_timer_stop(a->loop, &p->reply_again);
+        r = hr_send(p->parent_fd, &p->replies_to, &m, pass);
+        if (r != 0) {
+                p->reply = kind;
+                p->reply_key = key;
+                ev_timer_set(&p->reply_again, REPLY_AGAIN_MS / 1e3, 0.);
+                ev_timer_start(a->loop, &p->reply_again);
+        }
+        return r;
+}
+
+static void on_reply_again(struct ev_loop *loop, ev_timer *w, int revents)
+{
+        struct proc *p = w->data;
+
+        (void)loop;
+        (void)revents;
+        reply(p, p->reply, p->reply_key);
 }
 
 void proc_open(struct agent *a, uint64_t epoch, uint64_t base_id, int parent_fd, int child_fd, int udp_fd)
@@ -156,6 +205,8 @@ void proc_open(struct agent *a, uint64_t epoch, uint64_t base_id, int parent_fd,
         p->udp_io.data = p;
         ev_init(&p->udp_room, on_room);
         p->udp_room.data = p;
+        ev_init(&p->reply_again, on_reply_again);
+        p->reply_again.data = p;
 }
 
 void proc_listen(struct proc *p)
@@ -185,6 +236,7 @@ void proc_close(struct proc *p)
                 ev_io_stop(p->agent->loop, &p->child_io);
                 ev_io_stop(p->agent->loop, &p->udp_io);
                 ev_timer_stop(p->agent->loop, &p->udp_room);
+                ev_timer_stop(p->agent->loop, &p->reply_again);
                 hr_child_done(&p->child);
         }
         close_fd(&p->parent_fd);
@@ -205,37 +257,12 @@ void proc_take(struct proc *p)
 
 void proc_reply(struct proc *p, enum owed_kind kind, uint32_t key)
 {
-        struct agent *a = p->agent;
-        struct hr_message m = { .type = HR_REPLY_UNRECOGNIZED, .fd = -1 };
-        int pass = -1;
-        int r;
+        int r = p->parent_fd < 0 || kind == OWED_NOTHING ? 0 : reply(p, kind, key);
 
-        switch (kind) {
-        case OWED_NOTHING:
-                return;
-        case OWED_SHUTDOWN_ADMIN:
-                m.type = HR_REPLY_SHUTDOWN_ADMIN;
-                m.start_time_unix_s = (uint64_t)a->unix_start_s;
-                m.enable_reuse_port_default = true; /* or it would ask for worker 0 alone */
-                break;
-        case OWED_PASS:
-                m.type = HR_REPLY_PASS;
-                if (key != NO_KEY && a->sockets[key] >= 0)
-                        m.fd = pass = a->sockets[key];
-                break;
-        case OWED_STATS:
-                m.type = HR_REPLY_STATS;
-                break;
-        case OWED_UNRECOGNIZED:
-                break;
-        }
-        if (p->parent_fd < 0)
-                return;
-        r = hr_send(p->parent_fd, &p->replies_to, &m, pass);
         if (r != 0)
-                log_event(LOG_WARNING, "protocol.reply-failed", F_UINT("epoch", p->epoch), F_STR("reply", hr_type_name(m.type)),
+                log_event(LOG_WARNING, "protocol.reply-failed", F_UINT("epoch", p->epoch), F_STR("reply", hr_type_name(reply_type(kind))),
                           F_STR("error", r == HR_NO_PEER       ? "the proxy is gone"
-                                         : r == HR_WOULD_BLOCK ? "the proxy does not read its replies"
+                                         : r == HR_WOULD_BLOCK ? "the proxy does not read its replies, or there is no memory for one"
                                                                : strerror(-r)));
 }
 

@@ -55,6 +55,14 @@ int control_serve(struct control *c, int listen_fd, enum control_kind kind);    
 /** control_leave() - accept no more on a listener and close it; who is connected there is answered for the last time */
 void control_leave(struct control *c, int listen_fd);
 void control_changed(struct control *c); /* something may have become true that a client waits for */
+
+/**
+ * control_beat() - to be called every few seconds
+ *
+ * When there was no descriptor for a connection libmicrohttpd looks away from its listen socket and looks again in the run after
+ * the next, for which nothing may ever give a reason.
+ */
+void control_beat(struct control *c);
 void control_free(struct control *c);
 
 /** control_open_unix() - a listening socket; a stale file of that name goes. Return: 0; -errno */

@@ -14,6 +14,7 @@
 #include "agent/cleanup.h"
 #include "agent/clock.h"
 #include "agent/events.h"
+#include "agent/io_again.h"
 #include "agent/log.h"
 
 enum { CONNECTIONS_MAX = 256, STATUS_CONNECTIONS_MAX = 1024, CONNECTIONS_PER_IP_MAX = 256, IDLE_S = 30, GONE_S = 30,
@@ -224,9 +225,13 @@ static void on_io(struct ev_loop *loop, ev_io *w, int revents)
 {
         struct control_server *s = w->data;
 
-        (void)loop;
-        (void)revents;
+        io_again(loop, w, revents);
         run_all(s->control);
+}
+
+void control_beat(struct control *c)
+{
+        run_all(c);
 }
 
 static void wake_suspended(struct control *c)
@@ -354,6 +359,17 @@ void control_changed(struct control *c)
         on_event_added(c);
 }
 
+/* libmicrohttpd does not trust itself any more. Its own answer is abort(), and a core file; ours is the next agent. */
+static void on_panic(void *ud, const char *file, unsigned line, const char *reason)
+{
+        (void)ud;
+        (void)file;
+        (void)line;
+        log_event(LOG_ERR, "agent.failed", F_STR("error", reason ? reason : "the HTTP server failed"), F_STR("then", "another agent resumes"));
+        log_flush();
+        exit(1);
+}
+
 int control_new(struct ev_loop *loop, const struct control_ops *ops, struct control **ret)
 {
         struct control *c;
@@ -363,6 +379,7 @@ int control_new(struct ev_loop *loop, const struct control_ops *ops, struct cont
         c = calloc(1, sizeof(*c));
         if (!c)
                 return -ENOMEM;
+        MHD_set_panic_func(on_panic, NULL);
         c->loop = loop;
         c->ops = *ops;
         ev_init(&c->timer, on_timer);

@@ -45,11 +45,11 @@ static void add_runtime_directory(struct instance_candidates *c, const char *lis
 void instance_candidates(const char *run_dir, const char *name, struct instance_candidates *ret)
 {
         char tmp[64];
-        const char *from_environment = getenv("BATON_RUN_DIR");
+        const char *from_environment = getenv("BATON_RUN_DIR"), *named = getenv("BATON_NAME");
 
         *ret = (struct instance_candidates){ 0 };
         if (!name || !*name)
-                name = getenv("BATON_NAME") && *getenv("BATON_NAME") ? getenv("BATON_NAME") : "default";
+                name = named && *named ? named : "default";
         if (run_dir && *run_dir) {
                 add(ret, run_dir, "", "");
                 ret->explicit_first = 1;

@@ -221,7 +221,7 @@ int json_string(const struct json *j, json_node n, char *ret, size_t size)
         const char *p, *end;
         size_t at = 0;
 
-        if (!json_is_string(j, n))
+        if (!t || !json_is_string(j, n))
                 return JSON_E_TYPE;
         end = j->text + t->end;
         for (p = j->text + t->start; p < end;) {

@@ -80,7 +80,7 @@ static int keep_config(struct agent *a, uint64_t epoch)
         CLEANUP(free_ptr) char *text = NULL;
         CLEANUP(free_ptr) char *plain = NULL;
         struct rewrite back[CERT_SETS_MAX];
-        size_t n, bytes;
+        size_t n = 0, bytes = 0;
         int r = kit_read_snapshot(&m, epoch, &text, &n);
 
         for (size_t i = 0; i < m.n_rules; i++)

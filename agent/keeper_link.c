@@ -132,7 +132,7 @@ static bool queue_pop(struct event_queue *q, struct keeper_event *ret)
 
 bool keeper_link_pending(const struct keeper_link *l)
 {
-        return l->events.n > 0;
+        return l->events.n > 0 || l->gone;
 }
 
 /* ---- one message -------------------------------------------------------------------------------------- */
@@ -183,8 +183,8 @@ static int receive(struct keeper_link *l, struct message *m)
         do {
                 n = recvmsg(l->fd, &h, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
         } while (n < 0 && errno == EINTR);
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-                return -EAGAIN;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOMEM || errno == ENOBUFS))
+                return -EAGAIN; /* what could not be received now is still there */
         if (n <= 0)
                 return gone(l, -EPIPE);
         take_fds(&h, m);
@@ -308,7 +308,7 @@ static int wait_for(struct keeper_link *l, short events, int64_t until_ms)
 
         if (left <= 0)
                 return -ETIMEDOUT;
-        if (poll(&p, 1, (int)left) < 0 && errno != EINTR)
+        if (poll(&p, 1, (int)left) < 0 && errno != EINTR && errno != ENOMEM)
                 return -errno;
         return 0;
 }
@@ -328,6 +328,7 @@ static int send_once(struct keeper_link *l, const struct request *q)
         if (q->n_fds > 0) {
                 m.msg_control = control.bytes;
                 m.msg_controllen = CMSG_SPACE(sizeof(int) * q->n_fds);
+                memset(control.bytes, 0, m.msg_controllen); /* the padding too */
                 c = CMSG_FIRSTHDR(&m);
                 c->cmsg_level = SOL_SOCKET;
                 c->cmsg_type = SCM_RIGHTS;
@@ -337,6 +338,12 @@ static int send_once(struct keeper_link *l, const struct request *q)
         return sendmsg(l->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
+/* The kernel is out of something. ETOOMANYREFS: too many descriptors are under way between all of this user's processes. */
+static bool for_a_moment(int r)
+{
+        return r == -ETOOMANYREFS || r == -ENOBUFS || r == -ENOMEM;
+}
+
 static int send_request(struct keeper_link *l, const struct request *q, int64_t until_ms)
 {
         for (;;) {
@@ -344,9 +351,9 @@ static int send_request(struct keeper_link *l, const struct request *q, int64_t 
 
                 if (r == -EPIPE || r == -ECONNRESET)
                         return gone(l, -EPIPE);
-                if (r != -EAGAIN && r != -EINTR && r != -ETOOMANYREFS)
+                if (r != -EAGAIN && r != -EINTR && !for_a_moment(r))
                         return r;
-                if (r == -ETOOMANYREFS) /* too many descriptors are under way between all of this user's processes */
+                if (for_a_moment(r))
                         (void)poll(NULL, 0, RETRY_MS);
                 r = wait_for(l, POLLOUT, until_ms);
                 if (r < 0)

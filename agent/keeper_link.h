@@ -137,7 +137,7 @@ int keeper_link_self(struct keeper_link *l, const char *path, uint64_t ticket);
  */
 int keeper_link_dispatch(struct keeper_link *l, struct keeper_event *ret);
 
-/** keeper_link_pending() - events are queued: dispatch, although the descriptor need not be readable */
+/** keeper_link_pending() - events are queued, or the wire is broken: dispatch, although the descriptor need not be readable */
 bool keeper_link_pending(const struct keeper_link *l);
 
 /**

@@ -8,25 +8,42 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "agent/clock.h"
 #include "agent/log.h"
 
 struct late late;
 
-/* One library: not tried yet, there, or not there. */
+enum { AGAIN_MS = 1000 };
+
+/*
+ * One library: not tried yet, there, or not there. A descriptor or the memory for it may have been lacking for a moment, and without
+ * libcurl no proxy would ever be seen to accept: so it is tried again, but not more than once a second.
+ */
 struct library {
         const char *soname;
-        bool tried;
+        bool there, said;
+        struct mono again; /* not tried before */
         int answer;
 };
+
+static void missing(struct library *l)
+{
+        const char *error = dlerror();
+
+        if (!l->said)
+                log_event(LOG_ERR, "library.missing", F_STR("library", l->soname), F_STR("error", error));
+        l->said = true;
+}
 
 static void *open_library(struct library *l)
 {
         void *handle = dlopen(l->soname, RTLD_LAZY | RTLD_LOCAL);
 
-        l->tried = true;
+        l->again = mono_after_ms(clock_now(), AGAIN_MS);
+        l->there = handle;
         l->answer = handle ? 0 : -ELIBACC;
         if (!handle)
-                log_event(LOG_ERR, "library.missing", F_STR("library", l->soname), F_STR("error", dlerror()));
+                missing(l);
         return handle;
 }
 
@@ -39,13 +56,13 @@ static void look_up(struct library *l, void *handle, const char *name, void *ret
         if (address || l->answer < 0)
                 return;
         l->answer = -ELIBACC;
-        log_event(LOG_ERR, "library.missing", F_STR("library", l->soname), F_STR("error", dlerror()));
+        missing(l);
 }
 
 #define LOOK_UP(f) look_up(&library, handle, #f, &late.f##_);
 #define LOAD(name, list)                                                                                                  \
         static struct library library = { .soname = name };                                                               \
-        if (!library.tried) {                                                                                             \
+        if (!library.there && !mono_before(clock_now(), library.again)) {                                                 \
                 void *handle = open_library(&library);                                                                    \
                                                                                                                           \
                 list(LOOK_UP)                                                                                             \

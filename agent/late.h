@@ -20,7 +20,7 @@
         X(MHD_start_daemon) X(MHD_stop_daemon) X(MHD_run) X(MHD_get_daemon_info) X(MHD_get_timeout)                       \
         X(MHD_get_connection_info) X(MHD_lookup_connection_value) X(MHD_suspend_connection) X(MHD_resume_connection)      \
         X(MHD_create_response_from_buffer) X(MHD_create_response_from_callback) X(MHD_add_response_header)                \
-        X(MHD_queue_response) X(MHD_destroy_response) X(MHD_get_connection_values) X(MHD_quiesce_daemon)
+        X(MHD_queue_response) X(MHD_destroy_response) X(MHD_get_connection_values) X(MHD_quiesce_daemon) X(MHD_set_panic_func)
 #define LATE_JOURNAL(X) X(sd_journal_send_with_location)
 
 /* curl.h has macros of these names that check the types of arguments; they would stand in the way of ours. */
@@ -61,6 +61,7 @@ int late_journal(void);
 #define MHD_start_daemon late.MHD_start_daemon_
 #define MHD_stop_daemon late.MHD_stop_daemon_
 #define MHD_run late.MHD_run_
+#define MHD_set_panic_func late.MHD_set_panic_func_
 #define MHD_get_daemon_info late.MHD_get_daemon_info_
 #define MHD_get_timeout late.MHD_get_timeout_
 #define MHD_get_connection_info late.MHD_get_connection_info_

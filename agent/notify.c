@@ -7,6 +7,7 @@
 
 #include "agent/accepted.h"
 #include "agent/cleanup.h"
+#include "agent/io_again.h"
 #include "agent/log.h"
 #include "agent/readiness.h"
 
@@ -69,8 +70,7 @@ static void on_words(struct ev_loop *loop, ev_io *w, int revents)
         char text[WORDS_BYTES];
         int pid;
 
-        (void)loop;
-        (void)revents;
+        io_again(loop, w, revents);
         for (int i = 0; i < WORDS_A_ROUND && p->used && p->epoch == epoch && hear(p, text, &pid); i++) {
                 if (!p->pid || !belongs_to(p->pid, pid)) {
                         log_event(LOG_INFO, "notify.stranger", F_UINT("epoch", epoch), F_INT("pid", pid));

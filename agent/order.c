@@ -92,22 +92,24 @@ static int read_cwd(struct reader *r, json_node n)
 static int read_proxy(struct reader *r, json_node n)
 {
         size_t count = json_size(r->doc, n), i = 0;
+        const char **words;
         int err = 0;
 
         if (!json_is_array(r->doc, n) || count == 0)
                 return wrong(r, "a list of words is wanted, the program first");
         if (count > ORDER_WORDS_MAX)
                 return wrong(r, "it has too many words");
-        r->order->words = calloc(count + 1, sizeof(*r->order->words)); /* and a NULL, as argv has it */
-        if (!r->order->words)
+        words = calloc(count + 1, sizeof(*words)); /* and a NULL, as argv has it */
+        if (!words)
                 return -ENOMEM;
+        r->order->words = words;
         for (json_node word = json_first(r->doc, n); word != JSON_NONE && err == 0; word = json_next(r->doc, n, word))
-                err = read_text(r, word, &r->order->words[i++]);
+                err = read_text(r, word, &words[i++]);
         if (err)
                 return err;
-        r->order->o.proxy = r->order->words;
+        r->order->o.proxy = words;
         r->order->o.n_proxy = count;
-        return *r->order->words[0] ? 0 : wrong(r, "the name of the program is empty");
+        return words[0] && *words[0] ? 0 : wrong(r, "the name of the program is empty");
 }
 
 static const struct member {

@@ -143,7 +143,7 @@ static void make_kit(struct agent *a, const struct effect *fx)
 }
 
 /*
- * A keeper that does not answer in time may do it all the same, later: then a proxy would run that nobody listens to. A repeat
+ * A keeper whose answer does not arrive may have done it, or do it later: then a proxy would run that nobody listens to. A repeat
  * is harmless; if that is not answered either, the next agent learns from the keeper's list what is true.
  */
 static int launch_for_sure(struct agent *a, uint64_t epoch, struct wire_job *ret_job, int *ret_pidfd)
@@ -153,12 +153,9 @@ static int launch_for_sure(struct agent *a, uint64_t epoch, struct wire_job *ret
 
         if (r == -ETIMEDOUT)
                 r = keeper_link_launch(a->link, epoch, record.text, ret_job, ret_pidfd);
-        if (r != -ETIMEDOUT)
-                return r;
-        log_event(LOG_ERR, "keeper.unreachable", F_STR("error", strerror(-r)),
-                  F_STR("then", "the agent ends, another one begins"));
-        log_flush();
-        exit(1);
+        if (r == -ETIMEDOUT || r == -EPIPE || r == -EPROTO)
+                agent_keeper_is_gone(a, r);
+        return r;
 }
 
 static void launch(struct agent *a, const struct effect *fx)

@@ -59,12 +59,12 @@ static void notice(struct proxy_args *a, const char *name, const char *reason)
 /* As execvp() would find it, once: every later launch runs the same file. */
 static char *find_program(const char *word)
 {
-        const char *path = getenv("PATH") ? getenv("PATH") : "/usr/local/bin:/usr/bin:/bin";
+        const char *path = getenv("PATH");
         char full[4096];
 
         if (strchr(word, '/'))
                 return strdup(word[0] != '/' && realpath(word, full) ? full : word);
-        for (const char *p = path; *p;) {
+        for (const char *p = path ? path : "/usr/local/bin:/usr/bin:/bin"; *p;) {
                 size_t n = strcspn(p, ":");
 
                 if (n > 0 && snprintf(full, sizeof(full), "%.*s/%s", (int)n, p, word) < (int)sizeof(full) && access(full, X_OK) == 0)
@@ -188,11 +188,12 @@ struct words {
 
 static void say(struct words *w, const char *text)
 {
-        w->list[w->n] = strdup(text);
-        if (!w->list[w->n])
+        char *copy = strdup(text);
+
+        if (!copy)
                 w->failed = true;
         else
-                w->n++;
+                w->list[w->n++] = copy;
 }
 
 static void say_number(struct words *w, const char *name, uint64_t v)

@@ -36,10 +36,13 @@ static bool complains(const char *line, size_t n)
 static void copy_words(const char *words, size_t n, char *ret, size_t size)
 {
         size_t have = 0;
+        char last = '\0';
 
-        for (size_t i = 0; i < n && have < size - 1; i++)
-                if (words[i] != ' ' || have == 0 || ret[have - 1] != ' ')
+        for (size_t i = 0; i < n && have < size - 1; i++) {
+                if (words[i] != ' ' || last != ' ')
                         ret[have++] = words[i];
+                last = words[i];
+        }
         ret[have] = '\0';
 }
 

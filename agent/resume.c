@@ -6,6 +6,7 @@
 #include "agent/resume.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,6 +128,40 @@ static void rebuild(struct agent *a, struct inventory *inv)
         succession_rebuild(&a->s, &a->limits, facts, n, clock_now());
 }
 
+static bool is_running(const struct inventory *inv, uint64_t epoch, bool *ret_known)
+{
+        for (size_t i = 0; i < inv->n_jobs; i++)
+                if (inv->jobs[i].job.job == epoch) {
+                        *ret_known = true;
+                        return inv->jobs[i].job.code == 0;
+                }
+        *ret_known = false;
+        return false;
+}
+
+/*
+ * What was done last could not be stored: then the state names those that have gone, of whose end nobody will hear any more, and not
+ * those that run. Each order to launch was stored before it was given, each end before it was acknowledged.
+ */
+static bool contradicted(const struct agent *a, const struct inventory *inv)
+{
+        bool known = false;
+
+        for (size_t i = 0; i < inv->n_jobs; i++)
+                if (inv->jobs[i].job.job < WIRE_JOB_HELPER && inv->jobs[i].job.code == 0 && !succession_look_up(&a->s, inv->jobs[i].job.job))
+                        return true;
+        for (size_t i = 0; i < GENERATIONS_MAX; i++) {
+                const struct epoch *e = &a->s.epochs[i];
+                bool runs = e->state != EPOCH_NONE && is_running(inv, e->number, &known);
+
+                if (runs && (e->state == EPOCH_KIT || e->state == EPOCH_GONE))
+                        return true;
+                if (epoch_alive(e) && e->state != EPOCH_STARTING && !known)
+                        return true;
+        }
+        return false;
+}
+
 /* Return: false if the state was lost, and with it what was owed to whom. */
 static bool load(struct agent *a, struct inventory *inv)
 {
@@ -137,6 +172,8 @@ static bool load(struct agent *a, struct inventory *inv)
 
         if (r == 0)
                 r = image_read(image, n, &a->s);
+        if (r == 0 && contradicted(a, inv))
+                r = -ESTALE;
         if (r == 0) {
                 resume_sockets(a, inv, true);
                 return true;

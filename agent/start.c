@@ -329,7 +329,7 @@ static void admin_answered(void *userdata)
                 control_changed(a->control);
 }
 
-static void serve_control(struct agent *a, struct inventory *inv)
+void start_control(struct agent *a)
 {
         struct control_ops ops = {
                 .ud = a, .status = status_write, .sampling = status_sampling, .ready = status_ready, .live = status_live,
@@ -338,18 +338,37 @@ static void serve_control(struct agent *a, struct inventory *inv)
         struct front_ops front = { .ud = a, .target = admin_target, .answered = admin_answered };
         int r;
 
-        if (a->limits.epoch.protocol)
-                ops.front = a->front = front_new(a->loop, a->admin, &front);
-        r = control_new(a->loop, &ops, &a->control);
-
+        if (a->limits.epoch.protocol && !a->front)
+                a->front = front_new(a->loop, a->admin, &front);
+        ops.front = a->front;
+        r = a->control ? 0 : control_new(a->loop, &ops, &a->control);
+        while (r == 0 && a->doors.open < a->doors.n) {
+                r = control_serve(a->control, a->doors.list[a->doors.open].fd, a->doors.list[a->doors.open].kind);
+                if (r == 0)
+                        a->doors.open++;
+        }
+        if (r < 0 && !a->doors.failed)
+                log_event(LOG_ERR, "control.failed", F_STR("error", strerror(-r)),
+                          F_STR("then", "it is tried every few seconds; until it works there is no status and no order by HTTP"));
+        a->doors.failed = r < 0;
         if (r == 0)
-                r = control_serve(a->control, inv->control_fd, CONTROL_PRIVATE);
-        for (size_t i = 0; r == 0 && i < inv->n_status; i++)
-                r = control_serve(a->control, inv->statuses[i].fd, CONTROL_STATUS);
-        if (r < 0)
-                log_event(LOG_ERR, "control.failed", F_STR("error", strerror(-r)), F_STR("then", "status and stop by HTTP do not work"));
-        else
-                admin_listen_start(a, inv);
+                admin_listen_start(a);
+}
+
+static void serve_control(struct agent *a, const struct inventory *inv)
+{
+        struct doors *d = &a->doors;
+
+        d->list[d->n++] = (struct door){ inv->control_fd, CONTROL_PRIVATE };
+        for (size_t i = 0; i < inv->n_status; i++)
+                d->list[d->n++] = (struct door){ inv->statuses[i].fd, CONTROL_STATUS };
+        for (size_t i = 0; i < inv->n_admin; i++) {
+                struct admin_place *p = &a->admin_listener.waiting[a->admin_listener.n_waiting++];
+
+                p->fd = inv->admins[i].fd;
+                (void)snprintf(p->name, sizeof(p->name), "%.*s", (int)sizeof(p->name) - 1, inv->admins[i].name);
+        }
+        start_control(a);
 }
 
 /* An agent that died between opening the state file and its first step has left nothing to resume. */
@@ -412,6 +431,17 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
         (void)admin_prepare(a->admin);
 }
 
+/* libev cannot wait any more. Its own answer is abort(), and a core file; ours is the next agent. */
+static void cannot_wait(const char *what)
+{
+        const char *error = strerror(errno);
+
+        (void)what;
+        log_event(LOG_ERR, "agent.failed", F_STR("error", error), F_STR("then", "another agent resumes"));
+        log_flush();
+        exit(STATUS_FAILED);
+}
+
 int main(int argc, char **argv)
 {
         static struct agent a;
@@ -421,6 +451,7 @@ int main(int argc, char **argv)
         if (argc > 1 && strcmp(argv[1], TRIAL_WORD) == 0)
                 return self_try(argc - 1, argv + 1);
         (void)signal(SIGPIPE, SIG_IGN);
+        ev_set_syserr_cb(cannot_wait);
         a.loop = ev_loop_new(EVFLAG_AUTO);
         a.unix_start_s = time(NULL);
         validate_init(&a);

@@ -18,6 +18,7 @@
 #include "agent/cleanup.h"
 #include "agent/content_digest.h"
 #include "agent/keeper/program.h"
+#include "agent/io_again.h"
 #include "agent/log.h"
 
 enum { AGAIN_S = 1, HOUR_S = 3600, LONGEST = 10 /* debounces, if things never stay still */ };
@@ -104,8 +105,7 @@ static void on_said(struct ev_loop *loop, ev_io *io, int revents)
         ssize_t n = read(w->out, w->line + w->n, sizeof(w->line) - 1 - w->n);
         char *end, *from = w->line;
 
-        (void)loop;
-        (void)revents;
+        io_again(loop, io, revents);
         if (n == 0)
                 ev_io_stop(w->agent->loop, io); /* its end is told by its pidfd */
         if (n <= 0)
@@ -153,8 +153,7 @@ static void on_ended(struct ev_loop *loop, ev_io *io, int revents)
 {
         struct watching *w = io->data;
 
-        (void)loop;
-        (void)revents;
+        io_again(loop, io, revents);
         end_it(w);
         log_event(LOG_WARNING, "watch.died", F_STR("then", "it is started again and looks at everything"));
         try_again(w);

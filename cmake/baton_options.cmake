@@ -27,19 +27,27 @@ add_compile_options(-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/= -fmacro-prefix-ma
 # An unused library costs every start a few hundred microseconds.
 target_link_options(baton_options INTERFACE -Wl,--as-needed)
 
+# How code is made, generated code included.
+add_library(baton_code INTERFACE)
+target_link_libraries(baton_options INTERFACE baton_code)
 if(BATON_SANITIZE)
-        target_compile_options(baton_options INTERFACE
+        target_compile_options(baton_code INTERFACE
                 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
-        target_link_options(baton_options INTERFACE -fsanitize=address,undefined)
+        target_link_options(baton_code INTERFACE -fsanitize=address,undefined)
 elseif(BATON_HARDEN)
-        target_compile_options(baton_options INTERFACE
+        # Where gcc does not know the third level yet it warns of it.
+        set(baton_fortify 3)
+        if(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND CMAKE_C_COMPILER_VERSION VERSION_LESS 12)
+                set(baton_fortify 2)
+        endif()
+        target_compile_options(baton_code INTERFACE
                 -fstack-protector-strong -fstack-clash-protection
                 $<$<NOT:$<CONFIG:Debug>>:-U_FORTIFY_SOURCE>
-                $<$<NOT:$<CONFIG:Debug>>:-D_FORTIFY_SOURCE=2>
+                $<$<NOT:$<CONFIG:Debug>>:-D_FORTIFY_SOURCE=${baton_fortify}>
                 $<$<STREQUAL:${CMAKE_SYSTEM_PROCESSOR},x86_64>:-fcf-protection>)
-        target_link_options(baton_options INTERFACE -Wl,-z,relro,-z,now,-z,noexecstack)
+        target_link_options(baton_code INTERFACE -Wl,-z,relro,-z,now,-z,noexecstack)
 endif()
 
 if(BATON_FUZZ)
-        target_compile_options(baton_options INTERFACE -fsanitize=fuzzer-no-link)
+        target_compile_options(baton_code INTERFACE -fsanitize=fuzzer-no-link)
 endif()

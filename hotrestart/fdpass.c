@@ -100,12 +100,16 @@ int hr_receive(int fd, int flags, uint8_t *buf, size_t size, size_t *ret_n, stru
         return 0;
 }
 
+/* What stayed where it is would be looked at and answered once more, and a second answer is taken for that to the next question. */
 int hr_take(int fd)
 {
+        enum { TRIES = 3 };
         uint8_t buf[HR_DATAGRAM_BYTES];
         size_t n;
-        int r = hr_receive(fd, 0, buf, sizeof(buf), &n, NULL, NULL);
+        int r = -EAGAIN;
 
+        for (int i = 0; i < TRIES && r < 0; i++)
+                r = hr_receive(fd, 0, buf, sizeof(buf), &n, NULL, NULL);
         return r == HR_GARBAGE ? 0 : r;
 }
 
@@ -139,11 +143,17 @@ int hr_peek(int fd, struct hr_message *ret, struct sockaddr_un *ret_peer)
 
 static int send_message(int fd, const struct msghdr *msg)
 {
-        if (sendmsg(fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+        ssize_t n;
+
+        do
+                n = sendmsg(fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+        while (n < 0 && errno == EINTR);
+        if (n >= 0)
                 return 0;
         switch (errno) {
         case EAGAIN:
         case ENOBUFS:
+        case ENOMEM:
         case ETOOMANYREFS: /* too many descriptors of ours are under way, unread */
                 return HR_WOULD_BLOCK;
         case ECONNREFUSED:

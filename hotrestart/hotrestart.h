@@ -229,7 +229,7 @@ int hr_take(int fd);
  * @peer:     from hr_name() or hr_peek()
  * @pass_fd:  with HR_REPLY_PASS: the descriptor to pass, and then m->fd must be >= 0; else -1
  *
- * Never blocks. Return: 0; HR_WOULD_BLOCK: the peer's queue is full: try again when it has read; HR_NO_PEER: nobody
+ * Never blocks. Return: 0; HR_WOULD_BLOCK: the peer's queue is full, or the kernel out of something: try again; HR_NO_PEER: nobody
  * is bound there (ECONNREFUSED, ENOENT); -errno.
  */
 int hr_send(int fd, const struct sockaddr_un *peer, const struct hr_message *m, int pass_fd);

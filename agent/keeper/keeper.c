@@ -210,6 +210,7 @@ static int start(struct keeper *k, const char **ret_step)
         k->talk.fd = -1;
         k->errors_fd = -1;
         k->signal_fd = -1;
+        k->reap_at = MONO_NEVER;
         k->talk.retry_at = MONO_NEVER;
         k->stop.timeout_ms = STOP_TIMEOUT_MS;
         k->stop.deadline = MONO_NEVER;
@@ -243,14 +244,21 @@ static int start(struct keeper *k, const char **ret_step)
 
 /* ---- the loop ----------------------------------------------------------------------------------------- */
 
+/* The signal that brought us here has been read and does not come again: what cannot be asked now is asked in a moment. */
 static void reap(struct keeper *k)
 {
         siginfo_t si;
 
         for (;;) {
                 si.si_pid = 0;
-                if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0)
+                if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 && errno != ECHILD) {
+                        k->reap_at = mono_after_ms(keeper_now(), RETRY_MS);
                         return;
+                }
+                if (si.si_pid == 0) {
+                        k->reap_at = MONO_NEVER;
+                        return;
+                }
                 self_sweep(k);
                 job_ends(k, si.si_pid, si.si_code, si.si_status);
                 (void)waitid(P_PID, (id_t)si.si_pid, &si, WEXITED);
@@ -295,6 +303,7 @@ static int wait_ms(const struct keeper *k)
         struct mono due = mono_min(mono_min(agent_deadline(k), stop_deadline(k)), mono_min(self_deadline(k), k->talk.retry_at));
         int64_t ms;
 
+        due = mono_min(due, k->reap_at);
         if (mono_is_never(due))
                 return -1;
         ms = mono_ms_between(keeper_now(), due);
@@ -321,6 +330,8 @@ static void serve(struct keeper *k)
         if (p[1].revents)
                 agent_heartbeat(k);
         now = keeper_now();
+        if (!mono_before(now, k->reap_at))
+                reap(k);
         agent_tick(k, now);
         stop_tick(k, now);
         self_tick(k, now);

@@ -42,6 +42,7 @@ enum {
         OVERDUE_STOP_MS = 5000,   /* and so long beyond the stop timeout for one that does */
         LAST_WAIT_MS = 5000,      /* after SIGKILL */
         STOP_TIMEOUT_MS = 25000,  /* until the agent has named one */
+        RETRY_MS = 2,             /* the kernel is out of something */
         AGENT_ERROR = 0,          /* its place among the errors */
         TRY_ERROR = 1,
         JOB_ERRORS = 2,           /* from here on those of the jobs */
@@ -126,6 +127,7 @@ struct keeper {
         bool launched;        /* ever */
         int null_fd, signal_fd, heartbeat_fd;
         int errors_fd;
+        struct mono reap_at;  /* the kernel did not say who has died: ask again then; or MONO_NEVER */
         int agent_fd;         /* O_PATH; -1 */
         const char *agent_path;
         char **agent_argv;

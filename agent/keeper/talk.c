@@ -15,7 +15,6 @@
 
 enum {
         FDS_POSSIBLE = 253, /* the kernel's limit: more than we want, so that nothing is cut off */
-        RETRY_MS = 2,
         DAY_MS = 24 * 3600 * 1000,
 };
 
@@ -68,7 +67,8 @@ static int send_message(struct talk *t, const struct wire_header *h, const void 
         if (n_fds > 0) {
                 m.msg_control = control.bytes;
                 m.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
-                c = CMSG_FIRSTHDR(&m);
+                memset(control.bytes, 0, m.msg_controllen); /* the padding too */
+                c = &control.align;
                 c->cmsg_level = SOL_SOCKET;
                 c->cmsg_type = SCM_RIGHTS;
                 c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
@@ -447,8 +447,8 @@ void talk_read(struct keeper *k)
         struct request q;
         int r = receive(t->fd, &q);
 
-        if (r == -EAGAIN || r == -EINTR)
-                return;
+        if (r == -EAGAIN || r == -EINTR || r == -ENOMEM || r == -ENOBUFS)
+                return; /* it is still there */
         if (r < 0) {
                 if (r != -ECONNRESET)
                         say("keeper.wire-broken", "error=\"%s\" then=\"the agent is replaced\"", strerror(-r));

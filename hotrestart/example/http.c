@@ -136,26 +136,26 @@ static void read_header(struct connection *c, const char *line, struct request *
 /* The head is cut into lines in place; it ends with an empty one. */
 static void parse(struct connection *c, char *head, struct request *r)
 {
-        char *line = head, *version;
+        char *line = head, *path = NULL, *version = NULL;
 
         *r = (struct request){ .method = head };
         for (char *end; (end = strstr(line, "\r\n")); line = end + 2) {
                 *end = '\0';
                 if (line != head)
                         read_header(c, line, r);
-                else if (!(r->path = strchr(line, ' ')) || !(version = strchr(r->path + 1, ' ')) ||
+                else if (!(path = strchr(line, ' ')) || !(version = strchr(path + 1, ' ')) ||
                          strncmp(version + 1, "HTTP/1.", 7) != 0)
                         r->status = 400;
                 else
                         r->close = version[8] == '0';
         }
-        if (!r->path) /* not even a first line: there is a NUL in it */
+        if (!version) /* not even a first line: there is a NUL in it */
                 r->status = 400;
         if (r->status)
                 return;
-        *strchr(head, ' ') = '\0';
-        r->path = head + strlen(head) + 1;
-        *strchr((char *)(uintptr_t)r->path, ' ') = '\0';
+        *path++ = '\0';
+        *version = '\0';
+        r->path = path;
 }
 
 static void consume(struct connection *c, size_t n)

@@ -11,14 +11,15 @@ import sys
 
 import said
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/design.md", "docs/operations.md", "docs/privileges.md", "docs/protocol.md", "docs/steering.md", "packaging/container/README.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/design.md", "docs/hardening.md", "docs/operations.md", "docs/privileges.md", "docs/protocol.md", "docs/steering.md",
+             "docs/your-server.md", "packaging/container/README.md")
 EVENTS = re.compile(r"^## Log and events\n(.*?)^## ", re.M | re.S)
 OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]+)")
 # Of other programs: Envoy, cmake, ctest, git, docker, systemd's, curl, and of our scripts.
 FOREIGN = set("""concurrency log-level mode restart-epoch base-id use-dynamic-base-id hot-restart-version socket-path parent-shutdown-time-s config-path
     config-yaml disable-hot-restart drain-time-s skip-hot-restart-parent-stats skip-hot-restart-on-no-parent preset build install prefix
     admin-address-path test-dir output-on-failure filter long stay init now unix-socket static libs cflags fault options
-    reuid regid init-groups inh-caps ambient-caps runs json clusters listeners envoy-restarter only""".split())
+    reuid regid init-groups inh-caps ambient-caps runs json clusters listeners envoy-restarter only analyze target""".split())
 
 
 def listed_in(text):

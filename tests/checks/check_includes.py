@@ -5,6 +5,7 @@
 - A PURE file (pure.txt) and the header of the same name include no header that does I/O. Each file of the list exists, and
   its head says PURE; whose head says so is on the list.
 - A library (hotrestart, certs) includes neither agent/ nor an event loop.
+- A callback of an ev_io calls io_again() (agent/io_again.h says why).
 - tests/ may look everywhere; nobody looks into tests/ but tests.
 """
 import pathlib
@@ -90,9 +91,18 @@ def product_findings(root):
                 yield f"{path.relative_to(root)}: the product includes \"{header}\""
 
 
+def watcher_findings(root):
+    for path in sorted((root / "agent").rglob("*.c")):
+        text = path.read_text()
+        for callback in sorted(set(re.findall(r"^static void (\w+)\(struct ev_loop \*\w+, ev_io \*", text, re.M))):
+            body = re.search(rf"^static void {callback}\(struct ev_loop .*?^}}", text, re.M | re.S)
+            if not body or "io_again(" not in body[0]:
+                yield f"{path.relative_to(root)}: {callback}() does not call io_again()"
+
+
 def main():
     root = pathlib.Path(sys.argv[1]).resolve()
-    findings = [*list_findings(root), *pure_findings(root), *library_findings(root), *product_findings(root)]
+    findings = [*list_findings(root), *pure_findings(root), *library_findings(root), *product_findings(root), *watcher_findings(root)]
     for finding in findings:
         print(finding)
     return 1 if findings else 0

@@ -45,6 +45,8 @@ for program in "$work/moved/bin/baton" "$work"/moved/libexec/baton/*; do
         strip -o "$short/stripped" "$program"
         ! grep -q -a -F -e "$root" -e "$work/build" "$short/stripped" || no "$program knows the folder that it was built from"
 done
+python3 "$root/tests/checks/check_hardening.py" "$work/build/compile_commands.json" "$work/moved/bin/baton" "$work"/moved/libexec/baton/* ||
+        no "a release is not hardened"
 if find "$work/moved" -name '*fault*' | grep .; then
         no "a program for tests is installed"
 fi

@@ -60,7 +60,7 @@ def agents(keeper):
     found = []
     for pid in children(keeper):
         stat = _stat(pid)
-        if stat and stat[0].startswith("baton-agent") and stat[1] not in "ZX":
+        if stat and stat[0].startswith(("baton-agent", "memcheck")) and stat[1] not in "ZX":
             found.append(pid)
     return found
 

@@ -76,6 +76,14 @@ def memory_kib(pid, field="Private_Dirty"):
     raise KeyError(field)
 
 
+def valgrind(folder):
+    """With BATON_VALGRIND=1 keeper and agent run in it, and nothing that they start: a build without sanitizers is wanted then."""
+    if os.environ.get("BATON_VALGRIND") != "1":
+        return []
+    return ["valgrind", "-q", "--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite", "--num-callers=30",
+            "--trace-children=yes", "--trace-children-skip=/bin/*,/usr/*,*envoy*,*.sh,*python*", f"--log-file={folder}/valgrind.%p"]
+
+
 class Baton:
     """`run()` starts it; the rest asks, waits, hurts or stops it. The fixture calls `finish()`."""
 
@@ -108,6 +116,8 @@ class Baton:
         env["ASAN_OPTIONS"] = f"{log}:abort_on_error=0:detect_leaks=1:handle_abort=1"
         env["UBSAN_OPTIONS"] = f"{log}:print_stacktrace=1"
         env["LSAN_OPTIONS"] = f"suppressions={for_everybody(ROOT / 'tests/support/lsan.supp')}:print_suppressions=0"
+        if valgrind(""):
+            env["LD_PRELOAD"] = str(build_dir() / "valgrind_pidfd.so")
         env.update(extra or {})
         return env
 
@@ -116,7 +126,7 @@ class Baton:
 
     def start(self, *args, env=None, preexec_fn=None, stdin=subprocess.DEVNULL, stdout=None, stderr=None, prefix=(), pass_fds=()):
         """`baton run ARGS` and nothing more: no config written, nothing waited for."""
-        command = [*prefix, *self.command("run", "--run-dir", self.run_dir, *args)]
+        command = [*prefix, *valgrind(self.sanitizer_dir), *self.command("run", "--run-dir", self.run_dir, *args)]
         self.process = subprocess.Popen(command, env=self.environment(env), stdin=stdin, stdout=stdout or self._log,
                                         stderr=stderr or self._log, cwd=self.dir, preexec_fn=preexec_fn, pass_fds=pass_fds)
         return self
@@ -274,7 +284,7 @@ class Baton:
         except TimeoutError:
             for pid in marked_processes(self.mark):
                 yield f"process {pid} is left: {command_of(pid)}"
-        for report in sorted(self.sanitizer_dir.iterdir()):
+        for report in sorted(p for p in self.sanitizer_dir.iterdir() if p.stat().st_size):  # valgrind makes one for each process
             yield f"a sanitizer reported:\n{report.read_text(errors='replace')}"
         for name in sorted(self._segments & segments()):
             yield f"segment {name} is left in {SHM}"
