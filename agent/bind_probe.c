@@ -21,7 +21,7 @@ static int set(int fd, int level, int name, int value)
 
 static int probe_folder(const char *path, const struct proxy_user *user)
 {
-        CLEANUP(proxy_user_leave) struct proxy_user_view v = proxy_user_view(user);
+        AS_THE_PROXY(user);
         char folder[PATH_MAX];
         const char *slash = strrchr(path, '/');
         size_t n = slash ? (size_t)(slash - path) : 0;
@@ -62,7 +62,7 @@ int bind_open(const struct hr_key *key, const struct bootstrap_listener *facts, 
         if (hr_key_address(key, &addr, &len, &type) < 0)
                 return -EINVAL;
         {
-                CLEANUP(proxy_user_leave) struct proxy_user_view v = proxy_user_view(user);
+                AS_THE_PROXY(user);
 
                 fd = socket(addr.ss_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         }

@@ -317,7 +317,7 @@ static bool is_ending(int pid)
 /* To look into a process of another user is a right of its own (CAP_SYS_PTRACE); that user has it. */
 static ssize_t read_as_the_proxy(const struct proc *p, const char *path, char *buf, size_t n)
 {
-        CLEANUP(proxy_user_leave) struct proxy_user_view v = proxy_user_view(&p->agent->options->user);
+        AS_THE_PROXY(&p->agent->options->user);
         CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
 
         return fd < 0 ? -1 : read(fd, buf, n);

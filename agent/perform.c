@@ -339,7 +339,7 @@ static void stop_all(struct agent *a, int status)
 static void make_expendable(const struct proc *p)
 {
         enum { MORE = 500, MOST = 1000 };
-        CLEANUP(proxy_user_leave) struct proxy_user_view v = proxy_user_view(&p->agent->options->user);
+        AS_THE_PROXY(&p->agent->options->user);
         CLEANUP(close_fd) int ours = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
         CLEANUP(close_fd) int its = -1;
         char path[64], text[16] = "", now[16] = "";

@@ -218,7 +218,7 @@ void proxy_user_leave(struct proxy_user_view *v)
 
 int proxy_user_reaches(const struct proxy_user *u, const char *folder)
 {
-        CLEANUP(proxy_user_leave) struct proxy_user_view v = proxy_user_view(u);
+        AS_THE_PROXY(u);
         CLEANUP(close_fd) int fd = -1;
         char inside[4096];
 

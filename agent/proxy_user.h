@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "agent/cleanup.h"
+
 enum { PROXY_GROUPS_MAX = 64 };
 
 struct proxy_user {
@@ -51,10 +53,11 @@ struct proxy_user_view {
  * proxy_user_view() - until proxy_user_leave(), what this thread opens is opened by the proxy's right, and a socket is its own
  *
  * All else goes by the right of this process: a low port can be bound, signals reach who they reach. For a few system calls in
- * between: CLEANUP(proxy_user_leave) struct proxy_user_view v = proxy_user_view(u);
+ * between; AS_THE_PROXY() does it for the rest of a block.
  */
 struct proxy_user_view proxy_user_view(const struct proxy_user *u);
 void proxy_user_leave(struct proxy_user_view *v);
+#define AS_THE_PROXY(u) CLEANUP(proxy_user_leave) __attribute__((unused)) struct proxy_user_view as_the_proxy_ = proxy_user_view(u)
 
 /** proxy_user_reaches() - may it pass through all folders to this path, and to what is in it? Return: 0; -EACCES and the like */
 int proxy_user_reaches(const struct proxy_user *u, const char *folder);

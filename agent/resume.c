@@ -76,7 +76,7 @@ void resume_sockets(struct agent *a, struct inventory *inv, bool loaded)
 /* A process that has been told to drain has closed them, but for those of UDP. Return: true also if it cannot be looked into */
 static bool holds_a_listener(const struct agent *a, int pid)
 {
-        CLEANUP(proxy_user_leave) struct proxy_user_view v = proxy_user_view(&a->options->user); /* who may look into it */
+        AS_THE_PROXY(&a->options->user); /* who may look into it */
         char path[64], target[64];
         bool held = false;
         DIR *d;

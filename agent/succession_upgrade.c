@@ -375,7 +375,8 @@ static struct mono comes_back_by(const struct step *t)
         const struct succession *s = t->s;
         const struct epoch *w = succession_look_up(s, s->wanted);
 
-        if (!w || w->state != EPOCH_STARTING || mono_is_never(s->hold_until) || !escrow_trial_leaves_any(&s->escrow, t->in->look))
+        if (!w || w->state != EPOCH_STARTING || mono_is_never(s->hold_until) || mono_is_never(s->outage) ||
+            !escrow_trial_leaves_any(&s->escrow, t->in->look))
                 return t->now;
         return mono_min(s->hold_until, mono_after_ms(s->outage, BACK_MS));
 }
