@@ -54,11 +54,12 @@ static void leave_last(struct agent *a, const char *reason)
 {
         struct admin_listener *l = &a->admin_listener;
         const struct admin_place p = l->places[--l->n];
+        const char *file = file_of(&p);
 
         drop(a, p.name);
         control_leave(a->control, p.fd);
-        if (file_of(&p) && (l->n == 0 || strcmp(p.address, l->places[0].address) != 0))
-                (void)unlink(file_of(&p));
+        if (file && (l->n == 0 || strcmp(p.address, l->places[0].address) != 0))
+                (void)unlink(file);
         log_event(LOG_NOTICE, "admin.closed", F_STR("address", p.address), F_STR("reason", reason));
 }
 
@@ -201,7 +202,10 @@ void admin_listen_clean(const struct agent *a)
 {
         const struct admin_listener *l = &a->admin_listener;
 
-        for (size_t i = 0; i < l->n; i++)
-                if (file_of(&l->places[i]))
-                        (void)unlink(file_of(&l->places[i]));
+        for (size_t i = 0; i < l->n; i++) {
+                const char *file = file_of(&l->places[i]);
+
+                if (file)
+                        (void)unlink(file);
+        }
 }
