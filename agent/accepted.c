@@ -158,8 +158,9 @@ bool belongs_to(int leader, int pid)
 }
 
 /* Return: 1 it has; 0 it has not; -errno: it may not be looked into */
-static int has_socket(int pid, uint64_t inode)
+static int has_socket(const struct proxy_user *u, int pid, uint64_t inode)
 {
+        AS_THE_PROXY(u); /* by its right: ours may not reach into it without CAP_SYS_PTRACE */
         char path[48], want[48], target[64];
         int has = 0;
         DIR *d;
@@ -172,6 +173,10 @@ static int has_socket(int pid, uint64_t inode)
         for (struct dirent *e; !has && (e = readdir(d));) {
                 ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
 
+                if (n < 0 && (errno == EACCES || errno == EPERM)) {
+                        has = -errno;
+                        break;
+                }
                 target[n > 0 ? n : 0] = '\0';
                 has = strcmp(target, want) == 0;
         }
@@ -179,14 +184,14 @@ static int has_socket(int pid, uint64_t inode)
         return has;
 }
 
-static bool any_has(DIR *proc, int leader, bool (*is_ours)(int leader, int pid), uint64_t inode)
+static bool any_has(DIR *proc, const struct proxy_user *u, int leader, bool (*is_ours)(int leader, int pid), uint64_t inode)
 {
         bool found = false;
 
         rewinddir(proc);
         for (struct dirent *e; !found && (e = readdir(proc));) {
                 int pid = atoi(e->d_name);
-                int r = pid > 0 && is_ours(leader, pid) ? has_socket(pid, inode) : 0;
+                int r = pid > 0 && is_ours(leader, pid) ? has_socket(u, pid, inode) : 0;
 
                 found = r > 0 || r == -EACCES || r == -EPERM;
         }
@@ -194,10 +199,10 @@ static bool any_has(DIR *proc, int leader, bool (*is_ours)(int leader, int pid),
 }
 
 /* Most often it is somebody of its session, and that costs little to know. */
-bool accepted_by(int leader, uint64_t inode)
+bool accepted_by(const struct proxy_user *u, int leader, uint64_t inode)
 {
         DIR *proc = opendir("/proc");
-        bool found = !proc || any_has(proc, leader, in_session, inode) || any_has(proc, leader, belongs_to, inode);
+        bool found = !proc || any_has(proc, u, leader, in_session, inode) || any_has(proc, u, leader, belongs_to, inode);
 
         if (proc)
                 closedir(proc);

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/proxy_user.h"
+
 enum { ACCEPTED_NOT = 1, ACCEPTED_UNKNOWN = 2 };
 
 /**
@@ -19,7 +21,7 @@ enum { ACCEPTED_NOT = 1, ACCEPTED_UNKNOWN = 2 };
 int accepted_inode(int fd, uint64_t *ret);
 
 /** accepted_by() - has a process of this session, or one that descends from its leader, that socket? True if nobody may look */
-bool accepted_by(int leader, uint64_t inode);
+bool accepted_by(const struct proxy_user *u, int leader, uint64_t inode);
 
 /** belongs_to() - is this process of the session of @leader, or descends from it? */
 bool belongs_to(int leader, int pid);

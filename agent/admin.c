@@ -5,6 +5,11 @@
 #include <errno.h>
 #include <ev.h>
 #include <stdbool.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +24,7 @@ struct admin {
         struct ev_loop *loop;
         CURLM *multi;
         ev_timer timer;
+        uid_t owner; /* of the proxy's socket */
 };
 
 struct watched {
@@ -45,9 +51,16 @@ struct admin *admin_new(struct ev_loop *loop)
 {
         struct admin *a = calloc(1, sizeof(*a));
 
-        if (a)
+        if (a) {
                 a->loop = loop;
+                a->owner = geteuid();
+        }
         return a;
+}
+
+void admin_of_user(struct admin *a, uid_t owner)
+{
+        a->owner = owner;
 }
 
 static int errno_of(CURLcode c)
@@ -302,10 +315,30 @@ static void lead_over_connection(struct admin_request *r)
         (void)curl_easy_setopt(r->easy, CURLOPT_SOCKOPTFUNCTION, on_connection_opened);
 }
 
+/*
+ * The folder is the proxy's, and a broken one may have put a link there to a socket that answers us and not it: what is connected
+ * to is a socket of the proxy's own. Return: -1, which libcurl takes for a refusal.
+ */
+static int connect_to(const struct admin *a, const char *path)
+{
+        CLEANUP(close_fd) int at = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        CLEANUP(close_fd) int fd = -1;
+        struct sockaddr_un addr = { .sun_family = AF_UNIX };
+        struct stat st;
+
+        if (at < 0 || fstat(at, &st) < 0 || !S_ISSOCK(st.st_mode) || st.st_uid != a->owner)
+                return -1;
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        (void)snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d", at);
+        if (fd < 0 || connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
+                return -1;
+        return TAKE_FD(fd);
+}
+
 /* Where it goes: to the Unix socket of the call, or over a connection that is there already. */
 struct whereto {
         int fd; /* -1: to the Unix socket */
-        const char *authority;
+        const char *authority; /* a number: no name is looked up */
 };
 
 static int send_request(struct admin *a, const struct whereto *to, const struct admin_call *call, size_t max_bytes,
@@ -328,10 +361,9 @@ static int send_request(struct admin *a, const struct whereto *to, const struct 
         (void)snprintf(url, sizeof(url), "http://%s/", to->authority);
         (void)curl_easy_setopt(r->easy, CURLOPT_URL, url);
         (void)curl_easy_setopt(r->easy, CURLOPT_REQUEST_TARGET, call->path); /* a URL would be cut at a # and tidied up */
-        if (r->fd < 0)
-                (void)curl_easy_setopt(r->easy, CURLOPT_UNIX_SOCKET_PATH, call->unix_path);
-        else
-                lead_over_connection(r);
+        if (call->unix_path)
+                r->fd = connect_to(a, call->unix_path);
+        lead_over_connection(r);
         if (call->body_bytes > 0) {
                 (void)curl_easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE, (long)call->body_bytes);
                 (void)curl_easy_setopt(r->easy, CURLOPT_POSTFIELDS, call->body);
@@ -352,7 +384,7 @@ static int send_request(struct admin *a, const struct whereto *to, const struct 
         return 0;
 }
 
-static const struct whereto to_the_proxy = { .fd = -1, .authority = "proxy" };
+static const struct whereto to_the_proxy = { .fd = -1, .authority = "127.0.0.1" };
 
 int admin_request(struct admin *a, const char *unix_path, const char *method, const char *path, int timeout_ms, size_t max_bytes,
                   void (*done)(void *userdata, int status, const char *body, size_t n), void *userdata,

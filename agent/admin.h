@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <sys/types.h>
 
 struct admin;
 struct admin_request;
@@ -10,6 +11,9 @@ struct ev_loop;
 
 /** admin_new() - costs nothing: libcurl is loaded by the first request or admin_prepare(). Return: NULL if out of memory */
 struct admin *admin_new(struct ev_loop *loop);
+
+/** admin_of_user() - whose socket the proxy's must be; as we are, unless told otherwise */
+void admin_of_user(struct admin *a, uid_t owner);
 
 /** admin_prepare() - load libcurl now, while there is time, so that the first request need not. Return: as admin_request() */
 int admin_prepare(struct admin *a);

@@ -50,6 +50,17 @@ static const char *last_part(const char *dir)
         return slash ? slash + 1 : dir;
 }
 
+/* Beside the copies, which are called by numbers, and our links. */
+static bool can_be_published(const char *name)
+{
+        static const char *const ours[] = { "current.", "dir.", "new." };
+
+        for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+                if (strncmp(name, ours[i], strlen(ours[i])) == 0)
+                        return false;
+        return *name && *name != '.' && name[strspn(name, "0123456789")] != '\0';
+}
+
 /* As a config would name it: from the root, without a slash at the end. */
 static int make_absolute(char *dir, size_t size, struct certs_error *e)
 {
@@ -101,6 +112,10 @@ int cert_sets_init(struct agent *a, struct certs_error *reterr)
                 }
                 if (make_absolute(slot->option.dir, sizeof(slot->option.dir), reterr) != 0)
                         return 1;
+                if (publishes(a) && !can_be_published(last_part(slot->option.dir))) {
+                        (void)snprintf(reterr->text, sizeof(reterr->text), "baton run: --certs: a directory called '%.200s' cannot be published under that name", last_part(slot->option.dir));
+                        return 1;
+                }
                 for (size_t k = 0; publishes(a) && k < i; k++)
                         if (strcmp(last_part(s->slots[k].option.dir), last_part(slot->option.dir)) == 0) {
                                 (void)snprintf(reterr->text, sizeof(reterr->text), "baton run: --certs: two directories are called %.200s, and would be published at one place",
@@ -161,9 +176,9 @@ static int publish(const struct agent *a, const struct cert_slot *slot)
 
         (void)snprintf(folder, sizeof(folder), "%s/certs/%.255s", a->run_dir, last_part(slot->option.dir));
         (void)snprintf(version, sizeof(version), "../%" PRIu64, slot->n);
-        if (mkdir(folder, 0711) < 0 && errno != EEXIST)
+        if (mkdir(folder, 0755) < 0 && errno != EEXIST)
                 return -errno;
-        if (chmod(folder, 0711) < 0)
+        if (chmod(folder, 0755) < 0) /* links alone; who watches a folder must be able to read it */
                 return -errno;
         return certs_point(folder, version, &slot->names);
 }
@@ -270,13 +285,18 @@ static void look_at(struct agent *a, size_t i, int64_t now_s)
                 refuse(slot, r < 0 ? strerror(-r) : e.text);
                 return;
         }
+        if (slot->option.named && *names.root && !set.has_root) {
+                (void)snprintf(e.text, sizeof(e.text), "%.600s/%.255s is not there", slot->option.dir, names.root);
+                refuse(slot, e.text);
+                return;
+        }
         digest = as_digest(&set);
         if (slot->n && digest_same(&digest, &slot->digest)) {
                 slot->refused[0] = '\0';
                 return;
         }
         v = certs_judge(&set, &policy, now_s, &facts, &e);
-        if (v == CERTS_BAD_CHAIN && strcmp(slot->refused, e.text) != 0 && better_than_nothing(slot, now_s, e.text))
+        if (v == CERTS_BAD_CHAIN && better_than_nothing(slot, now_s, e.text))
                 v = CERTS_GOOD;
         if (v != CERTS_GOOD) {
                 refuse(slot, e.text);
@@ -374,12 +394,15 @@ static void adopt(struct agent *a, size_t i)
             !get_link(a, "current.%" PRIu64, i, number, sizeof(number)))
                 return;
         slot->n = strtoull(number, NULL, 10);
+        if (slot->n > a->certs.last)
+                a->certs.last = slot->n; /* whatever becomes of it: no number is given twice */
         if (path_in(a, slot->path, sizeof(slot->path), "%" PRIu64, slot->n) == 0 &&
             (slot->option.named || certs_find(slot->path, &names, &layout, &e) == 0) && certs_read(slot->path, &names, &set, &e) == 0) {
                 slot->names = names;
                 slot->digest = as_digest(&set);
                 (void)certs_judge(&set, &(struct certs_policy){ .chain = false }, (int64_t)time(NULL), &slot->facts, &e);
-                return;
+                if (!publishes(a) || publish(a, slot) == 0) /* the agent before us may have died in between */
+                        return;
         }
         slot->n = 0;
 }
@@ -393,11 +416,8 @@ int cert_sets_open(struct agent *a)
                 return r;
         if ((mkdir(path, 0711) < 0 && errno != EEXIST) || chmod(path, 0711) < 0)
                 return -errno;
-        for (size_t i = 0; i < a->certs.n; i++) {
+        for (size_t i = 0; i < a->certs.n; i++)
                 adopt(a, i);
-                if (a->certs.slots[i].n > a->certs.last)
-                        a->certs.last = a->certs.slots[i].n;
-        }
         renew_rules(a);
         return 0;
 }
@@ -411,9 +431,8 @@ void cert_sets_sweep(struct agent *a)
                 if (a->s.epochs[i].state != EPOCH_NONE && a->s.epochs[i].certs && a->s.epochs[i].certs < lowest)
                         lowest = a->s.epochs[i].certs;
         for (; a->certs.swept + 1 < lowest; a->certs.swept++)
-                for (size_t i = 0; i < a->certs.n; i++)
-                        if (path_in(a, path, sizeof(path), "%" PRIu64, a->certs.swept + 1) == 0)
-                                certs_remove(path, &a->certs.slots[i].names);
+                if (path_in(a, path, sizeof(path), "%" PRIu64, a->certs.swept + 1) == 0)
+                        certs_remove(path);
 }
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *where)

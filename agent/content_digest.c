@@ -50,6 +50,8 @@ static void put_file(struct sum *s, const char *path)
                 s->left -= (size_t)n;
                 bytes += (uint64_t)n;
         }
+        if (fd < 0 || n < 0) /* what is ours to blame says nothing about the content */
+                s->failed |= errno != ENOENT && errno != EACCES && errno != ELOOP && errno != EISDIR;
         put_number(s, bytes);
         put_number(s, fd < 0 || n < 0 ? (uint64_t)errno : 0);
 }

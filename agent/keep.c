@@ -27,9 +27,16 @@ static void failed(struct agent *a, const char *what, int r)
         a->keep_failed = true;
 }
 
+/* One that was there already must be ours: what lies in it is started at the next boot. */
 static int make_dir(const char *path)
 {
-        return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
+        struct stat st;
+
+        if (mkdir(path, 0700) == 0)
+                return 0;
+        if (errno != EEXIST || stat(path, &st) < 0)
+                return -errno;
+        return !S_ISDIR(st.st_mode) ? -ENOTDIR : (st.st_uid != geteuid() && st.st_uid != 0) || (st.st_mode & 022) ? -EPERM : 0;
 }
 
 void keep_open(struct agent *a)
@@ -60,7 +67,8 @@ static int write_file(const char *path, const char *text, size_t n)
 
         if ((size_t)snprintf(new, sizeof(new), "%s.new", path) >= sizeof(new))
                 return -ENAMETOOLONG;
-        fd = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+        (void)unlink(new);
+        fd = open(new, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0)
                 return -errno;
         for (size_t done = 0; done < n;) {
@@ -117,12 +125,12 @@ static int keep_set(struct agent *a, size_t i)
                 r = certs_put(new, &set, geteuid(), getegid());
         if (r < 0)
                 return r;
-        certs_remove(old, &slot->names);
+        certs_remove(old);
         if (rename(path, old) < 0 && errno != ENOENT)
                 return -errno;
         if (rename(new, path) < 0)
                 return -errno;
-        certs_remove(old, &slot->names);
+        certs_remove(old);
         return 0;
 }
 
@@ -154,6 +162,10 @@ void keep_content(struct agent *a, uint64_t epoch)
         keep_certs(a);
         if (!agent_args(a, epoch)->config_path)
                 return;
+        if (strcmp(kit_extension(agent_args(a, epoch)->config_path), kit_extension(a->args.config_path)) != 0) {
+                failed(a, a->kept, -EINVAL); /* under this name Envoy would read it as another format */
+                return;
+        }
         r = keep_config(a, epoch);
         if (r < 0)
                 failed(a, a->kept, r);

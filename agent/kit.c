@@ -20,7 +20,9 @@
 #include "agent/expand.h"
 #include "agent/launch.h"
 
-enum { FILE_BYTES_MAX = 64 * 1024 * 1024, BASE_ID_TRIES = 100 };
+#define LEFT ".left-" /* a folder that could not be emptied, put aside */
+
+enum { FILE_BYTES_MAX = 64 * 1024 * 1024, BASE_ID_TRIES = 100, ENTRIES_MAX = 10000 };
 
 static int path_of(char *ret, size_t size, const char *run_dir, const char *prefix, uint64_t epoch, const char *tail)
 {
@@ -144,13 +146,17 @@ static int write_new_file(const char *path, mode_t mode, gid_t gid, const char *
 /* The folder is the proxy's, and a broken one may have made anything in it: no link is followed. @fd is taken. */
 static void empty_folder(int fd, int depth)
 {
+        unsigned left = ENTRIES_MAX;
         DIR *d = fdopendir(fd);
 
         if (!d) {
                 (void)close(fd);
                 return;
         }
-        for (struct dirent *e; (e = readdir(d));) {
+        /* Ours first, so that nobody adds while we remove; and not for ever. */
+        if (fchown(fd, geteuid(), (gid_t)-1) < 0 || fchmod(fd, 0700) < 0)
+                errno = 0;
+        for (struct dirent *e; left > 0 && (e = readdir(d)); left--) {
                 int in;
 
                 if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || unlinkat(dirfd(d), e->d_name, 0) == 0 || depth == 0)
@@ -276,9 +282,14 @@ void kit_sweep(const char *run_dir, bool (*known)(void *userdata, uint64_t epoch
 
         if (!d)
                 return;
-        for (struct dirent *e; (e = readdir(d));)
-                if (epoch_of_name(e->d_name, &epoch) && !known(userdata, epoch))
+        for (struct dirent *e; (e = readdir(d));) {
+                char aside[PATH_MAX];
+
+                if (strstr(e->d_name, LEFT) && snprintf(aside, sizeof(aside), "%s/%s", run_dir, e->d_name) < (int)sizeof(aside))
+                        remove_folder(aside);
+                else if (epoch_of_name(e->d_name, &epoch) && !known(userdata, epoch))
                         kit_forget(run_dir, epoch);
+        }
         closedir(d);
 }
 
@@ -433,12 +444,18 @@ static int bind_one(const struct kit_maker *m, const char *socket_path, uint64_t
 static int make_folder(const char *folder)
 {
         char aside[PATH_MAX];
+        uint32_t draw;
         int n;
 
         if (mkdir(folder, 0700) == 0)
                 return 0;
-        n = snprintf(aside, sizeof(aside), "%s.left-by-%d", folder, (int)getpid());
-        if (errno != EEXIST || n >= (int)sizeof(aside) || rename(folder, aside) < 0)
+        if (errno != EEXIST)
+                return -errno;
+        if (getrandom(&draw, sizeof(draw), 0) != (ssize_t)sizeof(draw))
+                return -errno;
+        errno = EEXIST;
+        n = snprintf(aside, sizeof(aside), "%s" LEFT "%08x", folder, draw);
+        if (n >= (int)sizeof(aside) || rename(folder, aside) < 0)
                 return -errno;
         return mkdir(folder, 0700) < 0 ? -errno : 0;
 }

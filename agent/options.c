@@ -62,7 +62,7 @@ static const struct option_key keys[] = {
         { "run-dir", "DIR", K_STRING, AT(run_dir), 0, 0, 0, NULL, false, "where sockets, state and snapshots lie" },
         { "config", "FILE", K_STRING, AT(config), 0, 0, 0, NULL, false, "options as JSON; see baton.json(5)" },
         { "status", "ADDR", K_LIST, AT(statuses), 0, 0, 0, NULL, false, "serve readiness and metrics at IP:PORT, :PORT, [::]:PORT or unix:PATH" },
-        { "admin", "bootstrap|off|ADDR", K_STRING, AT(admin), 0, 0, 0, NULL, false, "where the proxy's admin interface answers, whoever serves; bootstrap: at the address in its config" },
+        { "admin", "bootstrap|off|ADDR", K_STRING, AT(admin), 0, 0, 0, NULL, false, "where the proxy's admin interface answers, whoever serves; bootstrap: at the address in its config [bootstrap]" },
         { "watch", "PATH", K_LIST, AT(watch), 0, 0, 0, NULL, false, "upgrade when it changes, too, as when the config of the proxy does; may be repeated" },
         { "no-auto-upgrade", NULL, K_FLAG, AT(no_auto_upgrade), 0, 0, 0, NULL, false, "only report changed files; an upgrade has to be asked for" },
         { "debounce", "D", K_DURATION, AT(debounce_ms), 0, 3600000, 100, NULL, false, "how long files must be still before they are looked at" },
@@ -603,6 +603,8 @@ static void print_json(const struct parse *p)
                 const struct options_list *list = (const struct options_list *)(const void *)((const char *)p->out + keys[k].field);
 
                 value_text(p->out, k, text, sizeof(text));
+                if (strcmp(keys[k].name, "handover") == 0 && p->out->handover_detected)
+                        continue; /* the file may be used with another proxy */
                 if (strcmp(keys[k].name, "config") == 0 || (keys[k].kind == K_LIST ? list->n == 0 : !*text))
                         continue;
                 json_key(&w, keys[k].name);
@@ -716,7 +718,7 @@ static int resolve(struct parse *p)
                 o->handover = looks_like_envoy(o) ? HANDOVER_ENVOY : o->listen.n ? HANDOVER_LISTEN_FDS : HANDOVER_NONE;
         if (r == 0 && proxy_user_resolve(options_str(o, o->proxy_user), &o->user, &unknown) != 0)
                 return complain(p, "baton run: --proxy-user: %s", unknown.text);
-        if (r == 0 && o->handover != HANDOVER_ENVOY && *admin && strcmp(admin, "bootstrap") != 0 && strcmp(admin, "off") != 0)
+        if (r == 0 && o->n_proxy_args > 0 && o->handover != HANDOVER_ENVOY && *admin && strcmp(admin, "bootstrap") != 0 && strcmp(admin, "off") != 0)
                 return complain(p, "baton run: --admin: only an Envoy has an admin interface; use off, or --handover=envoy");
         return r ? r : check_handover(p);
 }

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -175,6 +177,16 @@ static void validate(struct agent *a)
 
 /* ---- no Envoy ----------------------------------------------------------------------------------------- */
 
+/* By the right of who will execute it. A sandbox may not know the call. */
+static bool may_execute(const struct agent *a, const char *path)
+{
+        AS_THE_PROXY(&a->options->user);
+
+        if (syscall(SYS_faccessat2, AT_FDCWD, path, X_OK, AT_EACCESS) == 0)
+                return true;
+        return (errno == ENOSYS || errno == EPERM) && access(path, X_OK) == 0;
+}
+
 /* Nothing else can be asked of just any program. */
 static void can_be_executed(struct agent *a)
 {
@@ -187,7 +199,7 @@ static void can_be_executed(struct agent *a)
         (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", p ? p->binary_fd : -1);
         if (!p || p->binary_fd < 0 || fstat(p->binary_fd, &st) < 0)
                 refuse(a, "cannot execute %s: %s", program, strerror(ENOENT));
-        else if (!S_ISREG(st.st_mode) || access(path, X_OK) < 0)
+        else if (!S_ISREG(st.st_mode) || !may_execute(a, path))
                 refuse(a, "cannot execute %s: %s", program, strerror(EACCES));
         else
                 answer(a, false);

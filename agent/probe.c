@@ -179,7 +179,7 @@ static void look(struct probe *p)
         }
         switch (accepted_inode(p->fd, &inode)) {
         case 0:
-                if (accepted_by(p->proc->pid, inode))
+                if (accepted_by(&p->proc->agent->options->user, p->proc->pid, inode))
                         accepted(p);
                 else
                         again(p);
@@ -195,9 +195,14 @@ static void look(struct probe *p)
 static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
 {
         struct probe *p = w->data;
+        const struct epoch *e = succession_look_up(&p->proc->agent->s, p->proc->epoch);
 
         (void)loop;
         (void)revents;
+        if (!e || e->state != EPOCH_STARTING) { /* its number may be somebody else's by now */
+                probe_free(TAKE(p->proc->probe));
+                return;
+        }
         if (p->fd < 0)
                 begin(p);
         else

@@ -197,6 +197,7 @@ struct proxy_user_view proxy_user_view(const struct proxy_user *u)
         v.n_groups = getgroups(PROXY_GROUPS_MAX, v.groups);
         if (v.n_groups >= 0)
                 set_groups(u->n_groups, u->groups);
+        v.dumpable = prctl(PR_GET_DUMPABLE);
         v.gid = (gid_t)setfsgid(u->gid);
         v.uid = (uid_t)setfsuid(u->uid);
         return v;
@@ -213,6 +214,8 @@ void proxy_user_leave(struct proxy_user_view *v)
         (void)setfsgid(v->gid);
         if (v->n_groups >= 0)
                 set_groups((size_t)v->n_groups, v->groups);
+        if (v->dumpable == 1)
+                (void)prctl(PR_SET_DUMPABLE, 1); /* the kernel takes it away with each change of who opens files */
         errno = error;
 }
 

@@ -45,6 +45,7 @@ struct proxy_user_view {
         bool entered;
         uid_t uid;
         gid_t gid;
+        int dumpable;
         int n_groups; /* -1: left as they are */
         gid_t groups[PROXY_GROUPS_MAX];
 };

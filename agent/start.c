@@ -187,6 +187,7 @@ static void claim_run_dir(struct agent *a)
         if (hold_one(a, "lock", lock) < 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "the keeper cannot hold the lock");
         kit_sweep(a->run_dir, nobody, NULL); /* leftovers of an instance that could not clean up */
+        cert_sets_remove(a);
 }
 
 static int open_file(struct agent *a, const char *name, int flags)
@@ -395,6 +396,7 @@ static void begin(struct agent *a, struct inventory *inv, int argc, char **argv)
         else if (instance_of_lock(inv->lock_fd, a->run_dir, sizeof(a->run_dir)) < 0)
                 (void)fail(a, STATUS_FAILED, "agent.failed", "cannot find the run directory");
         use_options(a);
+        admin_of_user(a->admin, a->kits.uid);
         keep_open(a);
         if (cert_sets_open(a) < 0)
                 (void)fail(a, STATUS_FAILED, "run-dir.refused", "cannot make the folder for certificates in the run directory");

@@ -283,15 +283,32 @@ static bool differs(const struct kit_maker *m, uint64_t epoch)
         return n != k || memcmp(a, b, n) != 0;
 }
 
+/* As the config of what serves was read: a newer copy of certificates is another matter. Not told apart where there are several. */
+static bool rules_of_served(const struct agent *a, struct kit_maker *m, struct rewrite *rule, char *to, size_t size)
+{
+        const struct epoch *e = succession_look_up(&a->s, a->s.served);
+
+        if (!e || m->n_rules == 0 || e->certs_to == a->certs.last)
+                return true;
+        if (m->n_rules > 1)
+                return false;
+        (void)snprintf(to, size, "%s/certs/%" PRIu64, a->run_dir, e->certs);
+        *rule = (struct rewrite){ m->rules[0].from, to };
+        m->rules = rule;
+        return true;
+}
+
 /* Contents are compared when the file is another one than at the last question: else it costs a stat(). */
-static bool config_is_stale(const struct agent *a)
+static bool config_differs(const struct agent *a)
 {
         static struct {
                 struct stat file;
                 uint64_t epoch;
                 bool known, stale;
         } last;
-        const struct kit_maker m = agent_maker(a, a->s.served);
+        struct kit_maker m = agent_maker(a, a->s.served);
+        struct rewrite rule;
+        char to[512];
         struct stat st;
 
         if (a->s.served == NO_EPOCH || !m.protocol || !m.args->config_path)
@@ -300,11 +317,22 @@ static bool config_is_stale(const struct agent *a)
                 return errno == ENOENT; /* the next start would fail */
         if (last.known && last.epoch == a->s.served && same_file(&last.file, &st))
                 return last.stale;
+        if (!rules_of_served(a, &m, &rule, to, sizeof(to)))
+                return false;
         last.stale = differs(&m, a->s.served);
         last.file = st;
         last.epoch = a->s.served;
         last.known = true;
         return last.stale;
+}
+
+/* The file, or what --watch names: that is compared by what was seen last. */
+static bool config_is_stale(const struct agent *a)
+{
+        const struct epoch *e = succession_look_up(&a->s, a->s.served);
+        bool other = e && digest_known(&a->s.disk) && digest_known(&e->digest) && !digest_same(&a->s.disk, &e->digest);
+
+        return config_differs(a) || (other && a->options->watch.n > 0 && !cert_sets_stale(a));
 }
 
 static bool binary_is_stale(struct agent *a)

@@ -92,6 +92,7 @@ struct succession {
         uint32_t reload_failed;     /* the last upgrade was refused or taken back */
         uint32_t paused;            /* upgrades that nobody asks for wait */
         uint32_t kept_used;         /* what served before a reboot is or was tried */
+        uint32_t kept_failed;       /* and there was no kit of it */
         uint32_t come_back;         /* enum come_back */
         struct digest disk;         /* of what was seen on disk last */
         struct digest taken;        /* of what was read from disk last to be put to work; that it was refused changes nothing */

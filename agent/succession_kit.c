@@ -132,8 +132,10 @@ static uint64_t retry_from(struct succession *s)
 
         if (s->served != NO_EPOCH)
                 return s->served;
-        if (s->kept_used)
+        if (s->kept_used && !s->kept_failed)
                 return CONTENT_KEPT;
+        if (s->kept_failed)
+                return CONTENT_DISK;
         return w && !s->kit_from_disk ? w->number : CONTENT_DISK;
 }
 
@@ -217,7 +219,7 @@ bool step_use_kept(struct step *t)
 void step_kit_failed(struct step *t, struct epoch *e)
 {
         struct succession *s = t->s;
-        bool from_disk = e->copy_of == CONTENT_DISK;
+        bool from_disk = e->copy_of == CONTENT_DISK, kept = e->copy_of == CONTENT_KEPT;
 
         if (t->in->value > 0) /* it cannot be read, and will not be until it changes */
                 step_auto_taken(t);
@@ -231,9 +233,10 @@ void step_kit_failed(struct step *t, struct epoch *e)
         step_forget_the_gone(t);
         if (s->stops || s->end != END_NOT)
                 return;
-        if (from_disk && step_use_kept(t))
+        s->kept_failed = s->kept_failed || kept;
+        if (from_disk && t->in->value > 0 && step_use_kept(t)) /* an error of ours says nothing about the content */
                 return;
-        if (from_disk && s->served == NO_EPOCH && s->wanted == NO_EPOCH && !t->l->wait_exhausted) {
+        if ((from_disk || kept) && s->served == NO_EPOCH && s->wanted == NO_EPOCH && !t->l->wait_exhausted) {
                 step_end(t, t->in->value < 0 ? STATUS_FAILED : STATUS_INVALID); /* the shell has said which file */
                 return;
         }

@@ -42,7 +42,10 @@ static void resume_starting(struct step *t, struct epoch *e, const struct resume
 static void resume_kit(struct step *t, struct epoch *e, const struct resume_fact *f)
 {
         struct succession *s = t->s;
-        bool whole = f && f->kit_held && e->base_id;
+        bool known = t->l->epoch.protocol               ? e->base_id != 0
+                     : e->number == s->upgrade.candidate ? s->upgrade.state != UPGRADE_PREPARING
+                                                         : s->kit_ready != 0;
+        bool whole = f && f->kit_held && known;
 
         if (e->number == s->upgrade.candidate) {
                 s->upgrade.state = whole ? UPGRADE_CHECKING : UPGRADE_PREPARING;
@@ -63,6 +66,8 @@ static void resume_serving(struct step *t, struct epoch *e, const struct resume_
                 step_act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
         if (t->l->epoch.protocol)
                 epoch_look(e, t->now, t->out);
+        if (t->l->keeps && e->state == EPOCH_SERVING && e->number == t->s->served)
+                step_act(t, DO_KEEP, e->number, 0);
 }
 
 static void resume_epoch(struct step *t, struct epoch *e, const struct resume_fact *f)
@@ -178,11 +183,23 @@ static uint64_t newest_kit(struct succession *s, const struct resume_fact *facts
         return e->number;
 }
 
+/* Who was told to end keeps its socket up to its last moment where it is inherited: there the younger one has proved itself. */
+static uint64_t newest_stable(const struct succession_limits *l, const struct resume_fact *facts, size_t n, struct mono now)
+{
+        uint64_t newest = NO_EPOCH;
+
+        for (size_t i = 0; i < n; i++)
+                if (facts[i].alive && facts[i].listens && !mono_before(now, mono_after_ms(facts[i].launched, l->backoff.stable_ms)) &&
+                    (newest == NO_EPOCH || facts[i].epoch > newest))
+                        newest = facts[i].epoch;
+        return newest;
+}
+
 /*
  * Several live: an upgrade was under way, or is over and the old ones drain. Of those that listen the lowest has proved itself;
  * one above it may not have. Who listens no more drains.
  */
-static uint64_t choose_wanted(const struct resume_fact *facts, size_t n)
+static uint64_t choose_wanted(const struct succession_limits *l, const struct resume_fact *facts, size_t n, struct mono now)
 {
         uint64_t listens = NO_EPOCH, up = NO_EPOCH, starting = NO_EPOCH;
 
@@ -198,6 +215,8 @@ static uint64_t choose_wanted(const struct resume_fact *facts, size_t n)
                 else
                         up = up == NO_EPOCH || f->epoch > up ? f->epoch : up;
         }
+        if (!l->epoch.protocol && newest_stable(l, facts, n, now) != NO_EPOCH)
+                return newest_stable(l, facts, n, now);
         return listens != NO_EPOCH ? listens : starting != NO_EPOCH ? starting : up;
 }
 
@@ -249,7 +268,7 @@ void succession_rebuild(struct succession *s, const struct succession_limits *l,
                 if (f->alive)
                         (void)rebuild_epoch(s, l, f);
         }
-        s->wanted = choose_wanted(facts, n);
+        s->wanted = choose_wanted(l, facts, n, now);
         rebuild_others(s, l, facts, n, now);
         wanted = succession_serving(s);
         if (wanted) {

@@ -51,6 +51,7 @@ bool step_use_kept(struct step *t);                  /* Return: false: there is 
 
 /* succession_up.c */
 void step_serves(struct step *t, struct epoch *e);   /* what holds for every generation that has begun to serve */
+void step_keep(struct step *t, const struct epoch *e); /* its content is what comes back after a reboot */
 void step_accepted(struct step *t, struct epoch *e); /* it is the one that serves from now on */
 enum look_lack step_judge(struct step *t, const struct epoch *e);
 void step_looked(struct step *t, struct epoch *e);

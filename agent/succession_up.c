@@ -24,6 +24,11 @@ void step_serves(struct step *t, struct epoch *e)
                 step_act(t, DO_FAIL_HEALTHCHECK, e->number, 0);
         if (!epoch_same_content(kit, e))
                 step_renew_kit(t, e->number);
+}
+
+/* Last, for it waits for the disk. */
+void step_keep(struct step *t, const struct epoch *e)
+{
         if (t->l->keeps)
                 step_act(t, DO_KEEP, e->number, 0);
 }
@@ -47,6 +52,7 @@ void step_accepted(struct step *t, struct epoch *e)
         effects_report(t->out, e->number, REPORT_ACCEPTED, gap);
         step_serves(t, e);
         step_forget_the_gone(t);
+        step_keep(t, e);
 }
 
 enum look_lack step_judge(struct step *t, const struct epoch *e)

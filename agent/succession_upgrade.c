@@ -364,6 +364,7 @@ void step_upgrade_commit(struct step *t, struct epoch *e)
         effects_report(t->out, e->number, REPORT_UPGRADE_COMMITTED, how.gap_ns);
         dismiss(t, old);
         step_forget_the_gone(t);
+        step_keep(t, e);
 }
 
 /*

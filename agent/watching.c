@@ -73,8 +73,12 @@ static void on_settled(struct ev_loop *loop, ev_timer *t, int revents)
         w->since = 0;
         cert_sets_look(a);
         in.digest = digest_with(a, w->config);
-        if (digest_known(&in.digest))
+        if (digest_known(&in.digest)) {
                 agent_feed(a, &in);
+        } else if (*w->config || a->options->watch.n > 0) { /* it could not be read for want of something of ours */
+                ev_timer_set(t, AGAIN_S, 0.);
+                ev_timer_start(loop, t);
+        }
 }
 
 /* Files are often written in pieces: when nothing has moved for the debounce; but not never. */
@@ -93,6 +97,7 @@ static void look_soon(struct watching *w)
 
 static void take_line(struct watching *w, const char *line)
 {
+        w->died = false;
         if (strncmp(line, "warning: ", 9) == 0)
                 log_event(LOG_WARNING, "watch.limited", F_STR("reason", line + 9));
         else
@@ -149,13 +154,30 @@ static void try_again(struct watching *w)
         ev_timer_start(w->agent->loop, &w->again);
 }
 
+/* Once, until one has said something: a program that cannot be loaded ends again and again. */
+static void tell_end(struct watching *w, const siginfo_t *end)
+{
+        char how[32];
+
+        (void)snprintf(how, sizeof(how), "%s:%d", end->si_code == CLD_EXITED ? "exit" : "signal", end->si_status);
+        if (!w->died)
+                log_event(LOG_WARNING, "watch.died", F_STR("reason", how), F_STR("then", "it is started again each second; meanwhile files are looked at then"),
+                          F_STR("do", "with exit:127 install libinotifytools"));
+        w->died = true;
+}
+
 static void on_ended(struct ev_loop *loop, ev_io *io, int revents)
 {
         struct watching *w = io->data;
+        siginfo_t end = { 0 };
 
         io_again(loop, io, revents);
+        (void)waitid(P_PID, (id_t)w->pid, &end, WEXITED | WNOHANG | WNOWAIT);
+        if (!end.si_pid)
+                return; /* not yet */
         end_it(w);
-        log_event(LOG_WARNING, "watch.died", F_STR("then", "it is started again and looks at everything"));
+        tell_end(w, &end);
+        look_soon(w);
         try_again(w);
 }
 

@@ -27,7 +27,8 @@ struct watching {
         double since;            /* the first of the changes that are waited for; 0: none */
         size_t n;                /* of a line that is not complete */
         char line[PATH_MAX + 512];
-        bool warned;
+        bool warned;             /* that it cannot be started */
+        bool died;               /* and that was said */
 };
 
 /** watching_start() - from the loop's first turn on; costs nothing where nothing is to be watched */

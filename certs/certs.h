@@ -120,8 +120,8 @@ enum certs_verdict certs_judge(const struct certs_set *s, const struct certs_pol
  */
 int certs_put(const char *path, const struct certs_set *s, uid_t uid, gid_t gid);
 
-/** certs_remove() - of what certs_put() has made; never fails, and removes nothing that it did not name */
-void certs_remove(const char *path, const struct certs_names *names);
+/** certs_remove() - a directory that certs_put() has made, and all files in it; never fails */
+void certs_remove(const char *path);
 
 /**
  * certs_point() - publish: the names of @dir lead to the files of one of its sub-directories, by one rename of `..data`

@@ -157,17 +157,26 @@ static bool at_the_end(void)
         return ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
 }
 
+static int on_password(char *buf, int size, int writing, void *asked)
+{
+        (void)buf;
+        (void)size;
+        (void)writing;
+        *(bool *)asked = true;
+        return -1;
+}
+
 static bool read_certificates(const struct certs_set *s, const struct certs_bytes *bytes, const char *name, STACK_OF(X509) **ret,
                               struct certs_error *e)
 {
         STACK_OF(X509) *all = sk_X509_new_null();
         BIO *b = bio_of(bytes);
-        bool whole = false;
+        bool whole = false, asked = false; /* for a passphrase: nobody is there to ask */
         X509 *one = NULL;
         int n = 0;
 
         ERR_clear_error();
-        while (all && b && n < CERTS_CHAIN_MAX && (one = PEM_read_bio_X509(b, NULL, NULL, NULL)) && sk_X509_push(all, one))
+        while (all && b && n < CERTS_CHAIN_MAX && (one = PEM_read_bio_X509(b, NULL, on_password, &asked)) && sk_X509_push(all, one))
                 n++;
         whole = !one && at_the_end() && n > 0;
         if (!whole && n == CERTS_CHAIN_MAX)
@@ -182,15 +191,6 @@ static bool read_certificates(const struct certs_set *s, const struct certs_byte
         else
                 sk_X509_pop_free(all, X509_free);
         return whole;
-}
-
-static int on_password(char *buf, int size, int writing, void *asked)
-{
-        (void)buf;
-        (void)size;
-        (void)writing;
-        *(bool *)asked = true;
-        return -1;
 }
 
 static bool read_key(const struct certs_set *s, EVP_PKEY **ret, struct certs_error *e)

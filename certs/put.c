@@ -2,6 +2,7 @@
 /* A set put where a proxy finds it: whole, or not at all. See certs.h. */
 #include "certs/certs.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -24,22 +25,23 @@ static int write_file(int dir_fd, const char *name, const struct certs_bytes *b,
         }
         if (r == 0 && (uid != geteuid() || gid != getegid()) && fchown(fd, uid, gid) < 0)
                 r = -errno;
+        if (r == 0 && fsync(fd) < 0)
+                r = -errno;
         if (fd >= 0 && close(fd) < 0 && r == 0)
                 r = -errno;
         return r;
 }
 
-void certs_remove(const char *path, const struct certs_names *names)
+void certs_remove(const char *path)
 {
-        int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        DIR *d = opendir(path);
 
-        if (fd < 0)
+        if (!d)
                 return;
-        (void)unlinkat(fd, names->chain, 0);
-        (void)unlinkat(fd, names->key, 0);
-        if (*names->root)
-                (void)unlinkat(fd, names->root, 0);
-        (void)close(fd);
+        for (struct dirent *e; (e = readdir(d));)
+                if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+                        (void)unlinkat(dirfd(d), e->d_name, 0);
+        (void)closedir(d);
         (void)rmdir(path);
 }
 
@@ -47,7 +49,7 @@ int certs_put(const char *path, const struct certs_set *s, uid_t uid, gid_t gid)
 {
         int fd, r;
 
-        certs_remove(path, &s->names); /* what a try before this one left */
+        certs_remove(path); /* what a try before this one left */
         if (mkdir(path, 0711) < 0)
                 return -errno;
         fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -61,7 +63,7 @@ int certs_put(const char *path, const struct certs_set *s, uid_t uid, gid_t gid)
         if (fd >= 0)
                 (void)close(fd);
         if (r < 0)
-                certs_remove(path, &s->names);
+                certs_remove(path);
         return r;
 }
 

@@ -48,6 +48,11 @@ static bool is_there(int dir_fd, const char *name)
         return faccessat(dir_fd, name, F_OK, 0) == 0;
 }
 
+static bool is_missing(int dir_fd, const char *name)
+{
+        return faccessat(dir_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+}
+
 int certs_find(const char *dir, struct certs_names *ret_names, const char **ret_layout, struct certs_error *reterr)
 {
         __attribute__((cleanup(close_it))) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -183,7 +188,7 @@ int certs_read(const char *dir, const struct certs_names *names, struct certs_se
         r = read_file(fd, dir, names->chain, &s.chain, reterr);
         if (r == 0)
                 r = read_file(fd, dir, names->key, &s.key, reterr);
-        s.has_root = r == 0 && *names->root && is_there(fd, names->root);
+        s.has_root = r == 0 && *names->root && !is_missing(fd, names->root); /* one that cannot be reached is told */
         if (s.has_root)
                 r = read_file(fd, dir, names->root, &s.root, reterr);
         if (r == 0 && !digest_of(&s, s.digest))

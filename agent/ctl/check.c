@@ -13,9 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent/bind_probe.h"
+#include "agent/certs_option.h"
 #include "agent/cleanup.h"
 #include "agent/ctl/check.h"
 #include "agent/duration.h"
@@ -525,6 +527,32 @@ static void check_listeners(struct check *c)
                 note(c, "listeners of the control plane (LDS) are unknown here");
 }
 
+/* As they lie there now: what `run` would refuse at its start. */
+static void check_certs(struct check *c)
+{
+        const struct options *o = c->options;
+        const struct certs_policy policy = { .chain = o->certs_verify == CERTS_STRICT, .rsa_bits = (int)o->certs_rsa_bits,
+                                             .ec_bits = (int)o->certs_ec_bits };
+
+        for (uint32_t i = 0; i < o->certs.n; i++) {
+                __attribute__((cleanup(certs_set_done))) struct certs_set set = CERTS_SET_NULL;
+                const char *word = options_str(o, o->certs.items[i]), *layout;
+                struct certs_option option;
+                struct certs_facts facts;
+                struct certs_error e = { "" };
+                int r = certs_option_parse(word, &option, &e);
+
+                if (r == 0 && !option.named)
+                        r = certs_find(option.dir, &option.names, &layout, &e);
+                if (r == 0)
+                        r = certs_read(option.dir, &option.names, &set, &e);
+                if (r != 0 || certs_judge(&set, &policy, (int64_t)time(NULL), &facts, &e) != CERTS_GOOD)
+                        problem(c, false, word, "%s", r < 0 ? strerror(-r) : e.text);
+        }
+        if (o->certs.n > 0 && o->certs_mode == CERTS_RESTART)
+                note(c, "the config is validated with the certificates where they lie: an upgrade leads it to a checked copy");
+}
+
 /* Without the protocol: what --listen names. */
 static void check_sockets(struct check *c)
 {
@@ -556,6 +584,7 @@ static void look_at_all(struct check *c)
 {
         bool runs = check_proxy(c);
 
+        check_certs(c);
         if (c->options->handover != HANDOVER_ENVOY) {
                 note(c, "not an Envoy: nothing to validate but that it can be executed, and that it can have its sockets");
                 check_sockets(c);

@@ -398,7 +398,7 @@ static const struct {
         { { "undo", OPT_UNDO, NULL, 0, "be ready again", 0 }, TAKES_UNDO },
         { { "ready", OPT_READY, NULL, 0, "until it is ready", 0 }, TAKES_READY },
         { { "epoch", OPT_EPOCH, "N", 0, "until this epoch, or a later one, serves", 0 }, TAKES_EPOCH },
-        { { "timeout", OPT_TIMEOUT, "D", 0, "how long to be patient (for ever)", 0 }, TAKES_TIMEOUT },
+        { { "timeout", OPT_TIMEOUT, "D", 0, "how long to be patient (for ever; admin: 10s)", 0 }, TAKES_TIMEOUT },
         { { "no-wait", OPT_NO_WAIT, NULL, 0, "do not wait for the end", 0 }, TAKES_NO_WAIT },
         { { "observe", OPT_OBSERVE, "D", 0, "watch it so long before it is final (as baton run was told)", 0 }, TAKES_PROXY },
         { { "self", OPT_SELF, NULL, 0, "replace baton itself", 0 }, TAKES_PROXY },

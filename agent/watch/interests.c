@@ -168,6 +168,14 @@ static int add_entry(struct interests *s, const char *dir, const char *name, siz
         return r < 0 ? r : 0;
 }
 
+static bool was_read(const struct interests *s, const char *dir, size_t target)
+{
+        for (size_t i = 0; i < s->n; i++)
+                if (s->list[i].target == target && !s->list[i].name && strcmp(s->list[i].dir, dir) == 0)
+                        return true;
+        return false;
+}
+
 static int add_entries(struct interests *s, const char *dir, size_t target, unsigned depth)
 {
         struct dirent *e;
@@ -175,8 +183,12 @@ static int add_entries(struct interests *s, const char *dir, size_t target, unsi
         DIR *d;
         int r;
 
-        if (depth > INTERESTS_DEPTH_MAX)
+        if (was_read(s, dir, target))
+                return 0; /* links may lead in circles */
+        if (depth > INTERESTS_DEPTH_MAX) {
+                s->full = true; /* told, and looked at now and then */
                 return 0;
+        }
         r = add(s, dir, NULL, target, &at);
         d = r == 0 ? opendir(dir) : NULL;
         while (d && r == 0 && !s->full && (e = readdir(d)))

@@ -29,6 +29,7 @@ enum {
         POLL_MS = 10000,  /* where something cannot be watched */
         PAUSE_MS = 10,    /* a burst of events is one */
         CHANGES_MAX = 64,
+        LOOKS_MAX = 8,
 };
 
 struct watcher {
@@ -142,7 +143,7 @@ static void watch_all(struct watcher *w)
  * All directories that matter now. Those that do not any more stay watched, and nobody hears of them: taking one away that has gone
  * already is not to be had from the library, so now and then all begins anew. Return: whether it does: then events may be lost.
  */
-static bool arm(struct watcher *w)
+static bool arm_once(struct watcher *w, bool *ret_more)
 {
         bool anew = w->inotify < 0 || w->lost || w->changes > CHANGES_MAX;
         struct interests now = INTERESTS_NULL;
@@ -152,8 +153,10 @@ static bool arm(struct watcher *w)
                         exit(1);
         if (!anew && !w->some_gone && interests_same(&now, &w->interests)) {
                 interests_done(&now);
+                *ret_more = false;
                 return false;
         }
+        *ret_more = true;
         w->before = w->interests;
         w->interests = now;
         w->changes++;
@@ -165,6 +168,16 @@ static bool arm(struct watcher *w)
         if (w->inotify >= 0)
                 watch_all(w);
         interests_done(&w->before);
+        return anew;
+}
+
+/* Until two looks say the same: what came while the watches were set is in nobody's interests yet. */
+static bool arm(struct watcher *w)
+{
+        bool more = true, anew = false;
+
+        for (int i = 0; more && i < LOOKS_MAX; i++)
+                anew |= arm_once(w, &more);
         return anew;
 }
 

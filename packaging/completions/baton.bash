@@ -49,6 +49,7 @@ _baton()
         admin) mapfile -t COMPREPLY < <(compgen -W "$where --timeout GET POST /clusters /config_dump /listeners /ready /server_info /stats /stats/prometheus" -- "$word") ;;
         wait) mapfile -t COMPREPLY < <(compgen -W "$where --ready --epoch --timeout" -- "$word") ;;
         events) mapfile -t COMPREPLY < <(compgen -W "$where --follow --json" -- "$word") ;;
+        certs) mapfile -t COMPREPLY < <(compgen -W "--json --help" -- "$word"; compgen -d -- "$word") ;;
         version) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$word") ;;
         *) mapfile -t COMPREPLY < <(compgen -W "$where" -- "$word") ;;
         esac

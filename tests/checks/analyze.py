@@ -37,7 +37,7 @@ def commands(source, path):
     found = {}
     for entry in json.loads(pathlib.Path(path).read_text()):
         name = os.path.relpath(entry["file"], source)
-        if name.startswith(("agent/", "hotrestart/")):
+        if name.startswith(("agent/", "certs/", "hotrestart/")):
             found.setdefault(name, entry)
     return sorted(found.items())
 

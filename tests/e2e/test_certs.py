@@ -7,7 +7,7 @@ import time
 import pytest
 
 from support.crash import AT_ONCE
-from support.envoys import envoy
+from support.envoys import envoy, for_everybody
 from support.instance import QUIET, wait_until
 from support.pki import Ca, Pair, TlsListener, TlsLoad, Volume, answer_of, handshake
 
@@ -31,7 +31,7 @@ def body_of(scene):
 class Scene:
     """An Envoy with a TLS listener under baton, whose certificates are a volume."""
 
-    def __init__(self, baton, ca, mode, options=(), wait=True, first=None, root=None):
+    def __init__(self, baton, ca, mode, options=(), wait=True, first=None, root=None, proxy=None):
         self.baton, self.ca, self.mode = baton, ca, mode
         self.volume = Volume(baton.dir / "tls")
         self.pair = first or ca.leaf()
@@ -41,7 +41,7 @@ class Scene:
         self.listener = TlsListener(cert=place / "tls.crt", key=place / "tls.key", watched=place if mode == "publish" else None,
                                     sds_path=str(baton.dir / "sds.yaml"))
         self.options = ["--certs", self.volume.path, "--certs-mode", mode, *AT_ONCE, *options]
-        baton.run(listeners=[self.listener], env=AUTO, options=self.options, wait=wait)
+        baton.run(proxy, listeners=[self.listener], env=AUTO, options=self.options, wait=wait)
 
     def serial(self):
         return handshake(self.listener, self.context)
@@ -169,6 +169,38 @@ def test_copies_are_for_the_proxy_alone_and_old_ones_go(baton, ca):
     assert {(p.stat().st_mode & 0o777) for p in (folder / "5").iterdir()} == {0o600}
     baton.stop()
     assert not folder.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may run the proxy as somebody else")
+@pytest.mark.parametrize("mode", ["restart", "publish"])
+def test_a_proxy_of_another_user_reads_the_copies_and_nobody_else_does(baton, ca, mode):
+    scene = Scene(baton, ca, mode, options=["--proxy-user", "nobody"], proxy=for_everybody(envoy()))
+    (scene.volume.path / "..v1/tls.key").chmod(0o600)
+    pair = ca.leaf()
+    scene.volume.write(pair, ca.root)
+    scene.wait_serves(pair)
+    moment = baton.kill_proxy()
+    baton.wait_event("epoch.accepted", moment)
+    assert scene.serial() == pair.serial
+    for path in (baton.run_dir / "certs").rglob("tls.key"):
+        assert path.is_symlink() or (path.stat().st_mode & 0o777, path.stat().st_uid) == (0o600, 65534), path
+
+
+def test_a_set_that_fails_for_its_chain_alone_is_better_than_one_that_ends_within_a_day(baton, ca, other_ca):
+    scene = Scene(baton, ca, "restart", first=ca.leaf(days=1))
+    pair = ca.leaf()
+    scene.volume.write(pair, other_ca.root)
+    assert "does not lead" in baton.wait_event("certs.chain-ignored")["reason"]
+    scene.wait_serves(pair)
+    scene.volume.write(ca.leaf(), other_ca.root)
+    baton.wait_event("certs.refused")
+    assert scene.serial() == pair.serial, "this one has time"
+
+
+def test_a_directory_that_cannot_be_published_under_its_name_is_a_usage_error(baton, ca):
+    Volume(baton.dir / "3").write(ca.leaf(), ca.root)
+    baton.start("--certs", baton.dir / "3", "--certs-mode", "publish", "--", envoy(), "-c", baton.config_path)
+    assert baton.wait_exit() == 2 and "cannot be published" in baton.log()
 
 
 def test_the_verb_shows_and_judges_a_directory(baton, ca, other_ca):

@@ -2,6 +2,7 @@
 """--proxy-user: every process of the proxy runs as somebody else, and can do to baton what anybody else can: nothing."""
 import os
 import pathlib
+import socket
 import stat
 import subprocess
 
@@ -214,6 +215,21 @@ def test_what_a_broken_proxy_leaves_in_its_folder_is_in_nobodys_way(baton):
 
 
 # ---- limits --------------------------------------------------------------------------------------------------
+
+
+def test_a_link_that_it_puts_in_place_of_its_admin_socket_leads_baton_nowhere(baton):
+    run_as(baton, "--admin", f"unix:{baton.dir}/front")
+    admin, victim = baton.run_dir / f"e{baton.epoch()}/admin", baton.dir / "victim"
+    with socket.socket(socket.AF_UNIX) as roots_own:
+        roots_own.bind(str(victim))
+        roots_own.listen()
+        roots_own.setblocking(False)
+        admin.unlink()
+        admin.symlink_to(victim)
+        assert baton.cli("admin", "GET", "/stats").returncode != 0
+        assert baton.status()["state"] == "serving"
+        with pytest.raises(BlockingIOError):
+            roots_own.accept()
 
 
 def test_it_gets_the_descriptor_limit_that_baton_was_started_with(baton):

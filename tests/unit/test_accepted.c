@@ -13,6 +13,8 @@
 
 #include "agent/accepted.h"
 
+static const struct proxy_user ourselves;
+
 struct pair {
         int listener, client, server;
 };
@@ -55,7 +57,7 @@ static void expect_told(int family)
         cr_assert(p.server >= 0 && fstat(p.server, &st) == 0);
         cr_assert_eq(accepted_inode(p.client, &inode), 0);
         cr_assert_eq(inode, st.st_ino);
-        cr_assert(accepted_by(getpid(), inode), "whoever leads: it descends from itself");
+        cr_assert(accepted_by(&ourselves, getpid(), inode), "whoever leads: it descends from itself");
         done(p);
 }
 
@@ -88,7 +90,7 @@ Test(accepted, another_session_has_not_what_we_have)
         }
         p.server = accept(p.listener, NULL, NULL);
         cr_assert_eq(accepted_inode(p.client, &inode), 0);
-        cr_assert_not(accepted_by(other, inode));
+        cr_assert_not(accepted_by(&ourselves, other, inode));
         cr_assert(belongs_to(getpid(), other), "it descends from us all the same");
         cr_assert_not(belongs_to(other, getpid()));
         (void)kill(other, SIGKILL);

@@ -128,6 +128,22 @@ Test(interests, links_in_a_circle_end)
         cr_assert_eq(symlink(".", at("d/self")), 0);
         s = of("d");
         cr_expect(hit(&s, "d", "anything"));
+        cr_expect(!s.full);
+        interests_done(&s);
+}
+
+Test(interests, what_lies_too_deep_is_told)
+{
+        char name[64] = "d";
+        struct interests s;
+
+        cr_assert_eq(mkdir(at(name), 0755), 0);
+        for (int i = 0; i <= INTERESTS_DEPTH_MAX; i++) {
+                strcat(name, "/d");
+                cr_assert_eq(mkdir(at(name), 0755), 0);
+        }
+        s = of("d");
+        cr_expect(s.full);
         interests_done(&s);
 }
 
