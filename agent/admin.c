@@ -6,9 +6,7 @@
 #include <ev.h>
 #include <stdbool.h>
 #include <fcntl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +43,7 @@ struct admin_request {
         char head[HEAD_BYTES_MAX];
         size_t n_head;
         int fd;        /* a connection that libcurl has not taken yet; -1 */
+        int at;        /* the socket to connect to; -1 */
 };
 
 struct admin *admin_new(struct ev_loop *loop)
@@ -86,6 +85,7 @@ static void request_free(struct admin_request *r)
                 curl_easy_cleanup(r->easy);
         }
         close_fd(&r->fd);
+        close_fd(&r->at);
         curl_slist_free_all(r->headers);
         if (r->room)
                 *r->room += r->n;
@@ -317,28 +317,20 @@ static void lead_over_connection(struct admin_request *r)
 
 /*
  * The folder is the proxy's, and a broken one may have put a link there to a socket that answers us and not it: what is connected
- * to is a socket of the proxy's own. Return: -1, which libcurl takes for a refusal.
+ * to is a socket of the proxy's own, by a descriptor of it. Return: -1: libcurl finds nothing there, and is refused.
  */
-static int connect_to(const struct admin *a, const char *path)
+static int own_socket(const struct admin *a, const char *path)
 {
         CLEANUP(close_fd) int at = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-        CLEANUP(close_fd) int fd = -1;
-        struct sockaddr_un addr = { .sun_family = AF_UNIX };
         struct stat st;
 
-        if (at < 0 || fstat(at, &st) < 0 || !S_ISSOCK(st.st_mode) || st.st_uid != a->owner)
-                return -1;
-        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        (void)snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d", at);
-        if (fd < 0 || connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
-                return -1;
-        return TAKE_FD(fd);
+        return at < 0 || fstat(at, &st) < 0 || !S_ISSOCK(st.st_mode) || st.st_uid != a->owner ? -1 : TAKE_FD(at);
 }
 
 /* Where it goes: to the Unix socket of the call, or over a connection that is there already. */
 struct whereto {
         int fd; /* -1: to the Unix socket */
-        const char *authority; /* a number: no name is looked up */
+        const char *authority;
 };
 
 static int send_request(struct admin *a, const struct whereto *to, const struct admin_call *call, size_t max_bytes,
@@ -346,7 +338,7 @@ static int send_request(struct admin *a, const struct whereto *to, const struct 
 {
         CLEANUP(request_freep) struct admin_request *r = NULL;
         CLEANUP(close_fd) int owned = to->fd;
-        char url[512];
+        char url[512], path[64];
         int ready = a ? set_up(a) : -ENOMEM;
 
         if (ready < 0)
@@ -355,15 +347,19 @@ static int send_request(struct admin *a, const struct whereto *to, const struct 
         if (!r)
                 return -ENOMEM;
         *r = (struct admin_request){ .admin = a, .easy = curl_easy_init(), .done = done, .userdata = userdata, .max = max_bytes, .room = call->room,
-                                     .fd = TAKE_FD(owned) };
+                                     .fd = TAKE_FD(owned), .at = -1 };
         if (!r->easy || add_headers(r, call) < 0)
                 return -ENOMEM;
         (void)snprintf(url, sizeof(url), "http://%s/", to->authority);
         (void)curl_easy_setopt(r->easy, CURLOPT_URL, url);
         (void)curl_easy_setopt(r->easy, CURLOPT_REQUEST_TARGET, call->path); /* a URL would be cut at a # and tidied up */
-        if (call->unix_path)
-                r->fd = connect_to(a, call->unix_path);
-        lead_over_connection(r);
+        if (call->unix_path) {
+                r->at = own_socket(a, call->unix_path);
+                (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", r->at);
+                (void)curl_easy_setopt(r->easy, CURLOPT_UNIX_SOCKET_PATH, path);
+        } else {
+                lead_over_connection(r);
+        }
         if (call->body_bytes > 0) {
                 (void)curl_easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE, (long)call->body_bytes);
                 (void)curl_easy_setopt(r->easy, CURLOPT_POSTFIELDS, call->body);
@@ -384,7 +380,7 @@ static int send_request(struct admin *a, const struct whereto *to, const struct 
         return 0;
 }
 
-static const struct whereto to_the_proxy = { .fd = -1, .authority = "127.0.0.1" };
+static const struct whereto to_the_proxy = { .fd = -1, .authority = "proxy" };
 
 int admin_request(struct admin *a, const char *unix_path, const char *method, const char *path, int timeout_ms, size_t max_bytes,
                   void (*done)(void *userdata, int status, const char *body, size_t n), void *userdata,

@@ -251,7 +251,7 @@ static void refuse(struct cert_slot *slot, const char *reason)
 /* Better a chain that nobody vouches for than none: clients may know more roots than the file. */
 static bool better_than_nothing(const struct cert_slot *slot, int64_t now_s, const char *reason)
 {
-        if (!slot->n || slot->facts.not_after_s - now_s >= DAY_S)
+        if (!slot->n || slot->facts.not_after_s - now_s > DAY_S)
                 return false;
         log_event(LOG_WARNING, "certs.chain-ignored", F_STR("directory", slot->option.dir), F_STR("reason", reason),
                   F_STR("then", "it is taken all the same: the set in use expires within a day"));
