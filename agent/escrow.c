@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* PURE. See escrow.h. */
+/* PURE. See escrow.h. Longer than most: every function is one rule about the same table, and the rules lean on each other. */
 #include "agent/escrow.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* See kit.h. */
+/* See kit.h. Longer than most: what is made for a launch and what removes it know the same names and modes, and nobody else does. */
 #include "agent/kit.h"
 
 #include <dirent.h>

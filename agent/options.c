@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The table of options and what fills the struct from it. getopt_long() is driven from the table; argp would want the table
- * a second time in its own form, and the file and the environment could not share it.
+ * a second time in its own form, and the file and the environment could not share it. Longer than most: the table, the four sources
+ * that fill it and the two forms in which it is shown all walk over the same keys.
  */
 #include "agent/options.h"
 

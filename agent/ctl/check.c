@@ -3,7 +3,8 @@
  * baton check: would an upgrade to this config and this proxy be tried? All that its preflight looks at is looked at here,
  * by a client, with or without an instance: options, arguments, the proxy and its versions, the config by the proxy's own
  * judgement, the static listeners. Nothing is touched: the instance is asked for its status and no more, sockets are bound and
- * never listen, the proxy reads a private copy of the config that is gone at the end.
+ * never listen, the proxy reads a private copy of the config that is gone at the end. Longer than most: one question after the
+ * other of one check; what runs programs and what shows the answers are files of their own.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -2,6 +2,7 @@
 /*
  * baton VERB: the client verbs. A table of verbs; each parses the same few options, finds the instance and asks its control
  * socket. Nothing here touches the instance but by HTTP; `why` and `events` read the event files, too.
+ * Longer than most by its two tables, of verbs and of options, which are read side by side.
  */
 #include <argp.h>
 #include <errno.h>
