@@ -263,6 +263,8 @@ static void on_exit(struct step *t, struct epoch *e)
                 effects_report(t->out, e->number, REPORT_EXITED, -1);
                 if (!succession_any_alive(s))
                         step_end(t, 0);
+                else if (s->stops && e->number == s->wanted && !s->stop_drains)
+                        step_stop_accepting(t); /* in its delay: nobody accepts any more, and those that drain may take long */
         } else if (e->number == s->wanted && !asked_for) {
                 wanted_ended(t, e, accepted);
         } else {

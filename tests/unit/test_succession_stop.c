@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 
 #include <signal.h>
+#include <string.h>
 
 #include "tests/support/script.h"
 
@@ -40,6 +41,18 @@ Test(stop, it_ends_with_0_when_nothing_has_been_in_flight_for_a_second)
         cr_assert(script_expect(w, HUSHED DRAINS
                                    "  11210 sample           (drained) term:0\n"
                                    "  11220 exit             (exited -1) forget:0 forget:1 (stopped 0) end:0\n"));
+}
+
+Test(stop, who_serves_dies_in_the_delay_while_an_old_one_drains_and_the_ports_refuse_at_once)
+{
+        struct script *w = serving(20000);
+
+        script_up(w, 1100, script_candidate(w, 1000, 1), 1);
+        script_stop(w, 1200, 1);
+        w->text_bytes = 0;
+        script_crash(w, 1250, 2);
+        cr_assert(strstr(w->text, " silence:0 close:0"), "%s", w->text);
+        cr_assert(w->s.end == END_NOT && epoch_alive(succession_find(&w->s, 0)), "what is in flight at the old one goes on");
 }
 
 Test(stop, what_is_in_flight_has_until_2_s_before_the_timeout_and_then_there_are_signals)
