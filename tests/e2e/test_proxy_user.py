@@ -49,7 +49,7 @@ def test_every_generation_runs_as_it_and_a_crash_and_an_upgrade_refuse_nobody(ba
 
 
 def test_the_runs_that_ask_before_an_upgrade_are_its_too(baton):
-    wrapper, seen = Wrapper(baton.dir), baton.dir / "seen"
+    wrapper, seen = Wrapper(baton.dir, for_everybody(envoy(NEWEST))), baton.dir / "seen"
     seen.touch()
     seen.chmod(0o666)
     tell = r'printf "%s %s\n" "$(id -u):$(id -g)" "$(echo "$@" | tr "\n" " ")"'
@@ -64,7 +64,7 @@ def test_the_runs_that_ask_before_an_upgrade_are_its_too(baton):
 @pytest.mark.parametrize("name, ids", [("12345", "12345:12345"), ("12345:0", "12345:0"), ("12345:nogroup", f"12345:{NOBODY.pw_gid}"),
                                        ("nobody:0", f"{NOBODY.pw_uid}:0"), (str(NOBODY.pw_uid), f"{NOBODY.pw_uid}:{NOBODY.pw_gid}")])
 def test_a_number_needs_no_entry_and_plain_runs_are_its_too(baton, name, ids):
-    wrapper = Wrapper(baton.dir)
+    wrapper = Wrapper(baton.dir, for_everybody(envoy(NEWEST)))
     wrapper.mode('echo "ids $(id -u):$(id -g) home $HOME"; exit 0')
     done = baton.cli("run", "--proxy-user", name, "--", wrapper.path, "--version", env={"HOME": "/kept"}, run_dir=False)
     assert (done.returncode, done.stdout) == (0, f"ids {ids} home /kept\n"), done.stderr
@@ -80,7 +80,7 @@ def test_who_is_not_there_is_a_usage_error(baton, name, says):
 
 
 def test_who_is_not_root_cannot_run_it_as_another_but_as_himself(baton):
-    wrapper = Wrapper(baton.dir)
+    wrapper = Wrapper(baton.dir, for_everybody(envoy(NEWEST)))
     wrapper.mode("exit 7")
     build = for_everybody(baton.build)
 
@@ -114,7 +114,7 @@ def test_a_run_directory_that_it_cannot_get_into_is_refused_with_its_name(baton)
 
 
 def test_check_asks_the_proxy_as_that_user(baton):
-    wrapper, seen = Wrapper(baton.dir), baton.dir / "seen"
+    wrapper, seen = Wrapper(baton.dir, for_everybody(envoy(NEWEST))), baton.dir / "seen"
     seen.touch()
     seen.chmod(0o666)
     wrapper.mode(f'echo "$(id -u)" >>{seen}')
@@ -236,7 +236,7 @@ def test_a_link_that_it_puts_in_place_of_its_admin_socket_leads_baton_nowhere(ba
 
 
 def test_it_gets_the_descriptor_limit_that_baton_was_started_with(baton):
-    wrapper, seen = Wrapper(baton.dir), baton.dir / "seen"
+    wrapper, seen = Wrapper(baton.dir, for_everybody(envoy(NEWEST))), baton.dir / "seen"
     seen.touch()
     seen.chmod(0o666)
     wrapper.mode(f"echo $(id -u) $(ulimit -Sn) $(ulimit -Hn) >>{seen}")  # before Envoy, which raises its own

@@ -197,7 +197,7 @@ def test_what_is_mounted_late_is_seen(baton):
     (baton.dir / "source/x").write_text("1")
     baton.run(listeners=[Listener()], env=AUTO, options=["--watch", baton.dir / "place"], prefix=OWN_MOUNTS)
     wait_until(lambda: watcher_pid(baton), "baton-watch")
-    inside = ["nsenter", "--mount", "--target", str(baton.keeper_pid())]
+    inside = ["nsenter", "--mount", "--root", "--target", str(baton.keeper_pid())]
     subprocess.run([*inside, "mount", "--bind", baton.dir / "source", baton.dir / "place"], check=True)
     baton.wait_event("upgrade.committed")
     moment = baton.moment()

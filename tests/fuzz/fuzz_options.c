@@ -37,7 +37,7 @@ static void expect_sound(const struct options *o)
 
         if (o->n_strings > sizeof(o->strings) || o->n_proxy_args == 0 || o->statuses.n > OPTIONS_STATUS_MAX || o->retry_tokens < 0 ||
             o->stop_timeout_ms < 0 || o->ready_timeout_ms < 1 || o->retry_initial_ms < 1 || o->handover == HANDOVER_DETECT ||
-            o->standby || o->watch.n || o->certs.n)
+            o->standby || o->watch.n > OPTIONS_LIST_MAX || o->certs.n > OPTIONS_LIST_MAX)
                 abort();
         for (uint32_t i = 0; i < o->n_proxy_args; i++) {
                 if (o->proxy_args[i] >= o->n_strings)
