@@ -17,8 +17,6 @@
 #include "agent/log.h"
 #include "agent/metrics/metrics.h"
 
-enum { DAY_S = 24 * 3600 };
-
 static bool publishes(const struct agent *a)
 {
         return a->options->certs_mode == CERTS_PUBLISH;
@@ -183,19 +181,8 @@ static int publish(const struct agent *a, const struct cert_slot *slot)
         return certs_point(folder, version, &slot->names);
 }
 
-static const char *day_text(int64_t s, char *buf, size_t size)
+static void not_taken(const struct cert_slot *slot, int r)
 {
-        time_t t = (time_t)s;
-        struct tm tm;
-
-        if (!gmtime_r(&t, &tm) || strftime(buf, size, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-                *buf = '\0';
-        return buf;
-}
-
-static void not_taken(struct agent *a, const struct cert_slot *slot, int r)
-{
-        (void)a;
         log_event(LOG_ERR, "certs.failed", F_STR("directory", slot->option.dir), F_STR("error", strerror(-r)),
                   F_STR("then", "the last good set stays; it is tried again when files change, or in an hour"));
 }
@@ -203,7 +190,7 @@ static void not_taken(struct agent *a, const struct cert_slot *slot, int r)
 static int take(struct agent *a, size_t i, const struct certs_set *set, const struct certs_facts *facts)
 {
         struct cert_slot *slot = &a->certs.slots[i], next = *slot;
-        char number[32], day[32];
+        char number[32], day[CERTS_TIME_BYTES];
         int r;
 
         next.n = a->certs.last + 1;
@@ -232,7 +219,7 @@ static int take(struct agent *a, size_t i, const struct certs_set *set, const st
         if (publishes(a))
                 keep_certs(a);
         log_event(LOG_NOTICE, "certs.taken", F_STR("directory", slot->option.dir), F_STR("subject", facts->subject), F_STR("serial", facts->serial),
-                  F_STR("not_after", day_text(facts->not_after_s, day, sizeof(day))), F_UINT("copy", slot->n),
+                  F_STR("not_after", certs_time_text(facts->not_after_s, day)), F_UINT("copy", slot->n),
                   F_STR("then", publishes(a) ? "published" : "a config that names the directory is put to work with it"));
         return 0;
 }
@@ -248,77 +235,59 @@ static void refuse(struct cert_slot *slot, const char *reason)
                   F_STR("then", slot->n ? "the last good set stays" : "nothing is started with it"));
 }
 
-/* Better a chain that nobody vouches for than none: clients may know more roots than the file. */
-static bool better_than_nothing(const struct cert_slot *slot, int64_t now_s, const char *reason)
-{
-        if (!slot->n || slot->facts.not_after_s - now_s > DAY_S)
-                return false;
-        log_event(LOG_WARNING, "certs.chain-ignored", F_STR("directory", slot->option.dir), F_STR("reason", reason),
-                  F_STR("then", "it is taken all the same: the set in use expires within a day"));
-        return true;
-}
-
-static struct certs_policy policy_of(const struct agent *a)
-{
-        const struct options *o = a->options;
-
-        return (struct certs_policy){ .chain = o->certs_verify == CERTS_STRICT, .rsa_bits = (int)o->certs_rsa_bits,
-                                      .ec_bits = (int)o->certs_ec_bits };
-}
-
 static void look_at(struct agent *a, size_t i, int64_t now_s)
 {
         __attribute__((cleanup(certs_set_done))) struct certs_set set = CERTS_SET_NULL;
-        const struct certs_policy policy = policy_of(a);
+        const struct certs_policy policy = certs_option_policy(a->options);
         struct cert_slot *slot = &a->certs.slots[i];
-        struct certs_names names = slot->option.names;
+        enum certs_verdict verdict = CERTS_BAD;
+        struct certs_names names;
         struct certs_error e = { "" };
         struct certs_facts facts;
         struct digest digest;
-        enum certs_verdict v;
         const char *layout;
-        int r = slot->option.named ? 0 : certs_find(slot->option.dir, &names, &layout, &e);
+        bool same;
+        int r;
 
-        if (r == 0)
-                r = certs_read(slot->option.dir, &names, &set, &e);
-        if (r != 0) {
-                refuse(slot, r < 0 ? strerror(-r) : e.text);
-                return;
-        }
-        if (slot->option.named && *names.root && !set.has_root) {
-                (void)snprintf(e.text, sizeof(e.text), "%.600s/%.255s is not there", slot->option.dir, names.root);
+        if (certs_load(slot->option.dir, slot->option.named ? &slot->option.names : NULL, &names, &layout, &set, &e) != 0) {
                 refuse(slot, e.text);
                 return;
         }
         digest = as_digest(&set);
-        if (slot->n && digest_same(&digest, &slot->digest)) {
+        same = slot->n && digest_same(&digest, &slot->digest);
+        if (!same) /* what is in use was judged when it was taken */
+                verdict = certs_judge(&set, &policy, now_s, &facts, &e);
+        switch (certs_decide(verdict, slot->n > 0, same, slot->facts.not_after_s, now_s)) {
+        case CERTS_STAYS:
                 slot->refused[0] = '\0';
                 return;
-        }
-        v = certs_judge(&set, &policy, now_s, &facts, &e);
-        if (v == CERTS_BAD_CHAIN && better_than_nothing(slot, now_s, e.text))
-                v = CERTS_GOOD;
-        if (v != CERTS_GOOD) {
+        case CERTS_REFUSE:
                 refuse(slot, e.text);
                 return;
+        case CERTS_TAKE_ALL_THE_SAME:
+                log_event(LOG_WARNING, "certs.chain-ignored", F_STR("directory", slot->option.dir), F_STR("reason", e.text),
+                          F_STR("then", "it is taken all the same: the set in use expires within a day"));
+                break;
+        case CERTS_TAKE:
+                break;
         }
         r = take(a, i, &set, &facts);
         if (r < 0)
-                not_taken(a, slot, r);
+                not_taken(slot, r);
 }
 
 static void warn_of_end(const struct agent *a, struct cert_slot *slot, int64_t now_s)
 {
         const struct cert_sets *s = &a->certs;
         int64_t next;
-        char day[32];
+        char day[CERTS_TIME_BYTES];
         size_t said = certs_expiry_warns(slot->facts.not_after_s, s->days, s->n_days, slot->warned, now_s, &next);
 
         if (!slot->n || said == slot->warned)
                 return;
         slot->warned = said;
         log_event(LOG_WARNING, "certs.expires", F_STR("directory", slot->option.dir), F_STR("subject", slot->facts.subject),
-                  F_STR("not_after", day_text(slot->facts.not_after_s, day, sizeof(day))),
+                  F_STR("not_after", certs_time_text(slot->facts.not_after_s, day)),
                   F_STR("do", now_s >= slot->facts.not_after_s ? "it has expired: renew it" : "renew it"));
 }
 
@@ -337,7 +306,7 @@ bool cert_sets_take(struct agent *a, size_t i, const char *dir, const struct cer
 {
         __attribute__((cleanup(certs_set_done))) struct certs_set set = CERTS_SET_NULL;
         struct cert_slot *slot = &a->certs.slots[i];
-        struct certs_policy policy = policy_of(a);
+        struct certs_policy policy = certs_option_policy(a->options);
         struct certs_facts facts;
         struct certs_error e;
         char why[sizeof(slot->refused)];
@@ -348,7 +317,7 @@ bool cert_sets_take(struct agent *a, size_t i, const char *dir, const struct cer
         memcpy(why, slot->refused, sizeof(why));
         r = take(a, i, &set, &facts);
         if (r < 0)
-                not_taken(a, slot, r);
+                not_taken(slot, r);
         memcpy(slot->refused, why, sizeof(why)); /* what lies in its directory is refused all the same */
         return r == 0;
 }
@@ -467,7 +436,7 @@ bool cert_sets_stale(const struct agent *a)
 
 void cert_sets_status(const struct agent *a, struct json_writer *w)
 {
-        char day[32];
+        char day[CERTS_TIME_BYTES];
 
         json_key(w, "certs"), json_begin_array(w);
         for (size_t i = 0; i < a->certs.n; i++) {
@@ -484,7 +453,7 @@ void cert_sets_status(const struct agent *a, struct json_writer *w)
                 json_key(w, "subject"), json_string_value(w, slot->facts.subject);
                 json_key(w, "serial"), json_string_value(w, slot->facts.serial);
                 json_key(w, "sha256"), json_string_value(w, slot->facts.fingerprint);
-                json_key(w, "not_after"), json_string_value(w, slot->n ? day_text(slot->facts.not_after_s, day, sizeof(day)) : "");
+                json_key(w, "not_after"), json_string_value(w, slot->n ? certs_time_text(slot->facts.not_after_s, day) : "");
                 json_key(w, "refused"), json_string_value(w, slot->refused);
                 json_end_object(w);
         }

@@ -64,3 +64,9 @@ int certs_option_parse(const char *text, struct certs_option *ret, struct certs_
                 return complain(reterr, text, "cert= and key= are needed both");
         return 0;
 }
+
+struct certs_policy certs_option_policy(const struct options *o)
+{
+        return (struct certs_policy){ .chain = o->certs_verify == CERTS_STRICT, .rsa_bits = (int)o->certs_rsa_bits,
+                                      .ec_bits = (int)o->certs_ec_bits };
+}

@@ -73,6 +73,17 @@ void certs_set_done(struct certs_set *s);
  */
 int certs_read(const char *dir, const struct certs_names *names, struct certs_set *ret, struct certs_error *reterr);
 
+/**
+ * certs_load() - certs_find() if nobody has named the files, then certs_read()
+ * @named:       or NULL. A root that is named must be there
+ * @ret_names, @ret_layout:  written as soon as they are known, also if the files cannot be read then; the layout is "named" or as of
+ *                           certs_find()
+ *
+ * Return: as both; reterr has a text for every answer.
+ */
+int certs_load(const char *dir, const struct certs_names *named, struct certs_names *ret_names, const char **ret_layout,
+               struct certs_set *ret, struct certs_error *reterr);
+
 struct certs_policy {
         bool chain;    /* must lead to the roots of the set, if it has any */
         int rsa_bits;  /* fewer are refused; 0: any */
@@ -90,6 +101,11 @@ struct certs_facts {
         char key_kind[32];     /* "RSA 2048", "EC prime256v1", "ED25519" */
         int64_t not_before_s, not_after_s; /* Unix time */
 };
+
+enum { CERTS_TIME_BYTES = 32 };
+
+/** certs_time_text() - Unix time as 2027-01-15T08:00:00Z. Return: @buf */
+const char *certs_time_text(int64_t s, char buf[CERTS_TIME_BYTES]);
 
 enum certs_verdict {
         CERTS_GOOD,
@@ -132,7 +148,21 @@ void certs_remove(const char *path);
  */
 int certs_point(const char *dir, const char *version, const struct certs_names *names);
 
-/* ---- PURE: when to warn of the end -------------------------------------------------------------------- */
+/* ---- PURE: what becomes of a set; when to warn of its end -------------------------------------------------------------------- */
+
+enum certs_step {
+        CERTS_STAYS,   /* it is the set in use */
+        CERTS_TAKE,
+        CERTS_TAKE_ALL_THE_SAME, /* its chain leads nowhere, but the set in use ends within a day */
+        CERTS_REFUSE,
+};
+
+/**
+ * certs_decide() - a set was looked at
+ * @in_use:      there is one, and it is this one if @same
+ * @in_use_ends_s:  its end, if there is one
+ */
+enum certs_step certs_decide(enum certs_verdict verdict, bool in_use, bool same, int64_t in_use_ends_s, int64_t now_s);
 
 enum { CERTS_WARN_MAX = 8 };
 

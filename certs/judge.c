@@ -82,6 +82,17 @@ static int64_t unix_time(const ASN1_TIME *t)
         return ASN1_TIME_to_tm(t, &tm) ? (int64_t)timegm(&tm) : 0;
 }
 
+const char *certs_time_text(int64_t s, char buf[CERTS_TIME_BYTES])
+{
+        time_t t = (time_t)s;
+        struct tm tm;
+
+        if (!gmtime_r(&t, &tm) || strftime(buf, CERTS_TIME_BYTES, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+                *buf = '\0';
+        return buf;
+}
+
+/* In a sentence. */
 static const char *day_text(int64_t s, char *buf, size_t size)
 {
         time_t t = (time_t)s;

@@ -199,3 +199,25 @@ int certs_read(const char *dir, const struct certs_names *names, struct certs_se
         s.chain.data = s.key.data = s.root.data = NULL;
         return 0;
 }
+
+int certs_load(const char *dir, const struct certs_names *named, struct certs_names *ret_names, const char **ret_layout,
+               struct certs_set *ret, struct certs_error *reterr)
+{
+        int r = 0;
+
+        if (named) {
+                *ret_names = *named;
+                *ret_layout = "named";
+        } else {
+                r = certs_find(dir, ret_names, ret_layout, reterr);
+        }
+        if (r == 0)
+                r = certs_read(dir, ret_names, ret, reterr);
+        if (r < 0)
+                return certs_complain(reterr, r, "%s: %s", dir, strerror(-r));
+        if (r == 0 && named && *named->root && !ret->has_root) {
+                certs_set_done(ret);
+                return certs_complain(reterr, CERTS_E_FILE, "%s/%s is not there", dir, named->root);
+        }
+        return r;
+}

@@ -14,6 +14,7 @@ enum { DAY_S = 24 * 3600 };
 
 struct found {
         struct certs_option option;
+        struct certs_names names;
         const char *layout;
         struct certs_set set;
         struct certs_facts facts;
@@ -26,31 +27,12 @@ static const char *const verdicts[] = { [CERTS_GOOD] = "good", [CERTS_BAD_CHAIN]
 
 static void look(struct found *f)
 {
-        int r = 0;
+        const struct certs_option *o = &f->option;
 
         f->verdict = CERTS_BAD;
-        f->layout = "named";
-        if (!f->option.named)
-                r = certs_find(f->option.dir, &f->option.names, &f->layout, &f->error);
-        if (r != 0) {
-                f->layout = "";
-                return;
-        }
-        r = certs_read(f->option.dir, &f->option.names, &f->set, &f->error);
-        if (r < 0)
-                (void)snprintf(f->error.text, sizeof(f->error.text), "%s", strerror(-r));
-        if (r == 0)
+        f->layout = "";
+        if (certs_load(o->dir, o->named ? &o->names : NULL, &f->names, &f->layout, &f->set, &f->error) == 0)
                 f->verdict = certs_judge(&f->set, &CERTS_POLICY_STANDARD, f->now_s, &f->facts, &f->error);
-}
-
-static const char *moment(int64_t s, char *buf, size_t size)
-{
-        time_t t = (time_t)s;
-        struct tm tm;
-
-        if (!gmtime_r(&t, &tm) || strftime(buf, size, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-                *buf = '\0';
-        return buf;
 }
 
 static int64_t days_left(const struct found *f)
@@ -73,22 +55,22 @@ static void show_json(const struct found *f)
 {
         CLEANUP(json_writer_done) struct json_writer w = JSON_WRITER_NULL;
         bool known = *f->facts.fingerprint;
-        char text[32];
+        char text[CERTS_TIME_BYTES];
 
         json_begin_object(&w);
         string(&w, "directory", f->option.dir);
         string(&w, "layout", f->layout);
-        string(&w, "chain", f->option.names.chain);
-        string(&w, "key", f->option.names.key);
-        string(&w, "root", f->set.has_root ? f->option.names.root : "");
+        string(&w, "chain", f->names.chain);
+        string(&w, "key", f->names.key);
+        string(&w, "root", f->set.has_root ? f->names.root : "");
         string(&w, "subject", f->facts.subject);
         string(&w, "names", f->facts.names);
         string(&w, "issuer", f->facts.issuer);
         string(&w, "serial", f->facts.serial);
         string(&w, "sha256", f->facts.fingerprint);
         string(&w, "key_kind", f->facts.key_kind);
-        string(&w, "not_before", known ? moment(f->facts.not_before_s, text, sizeof(text)) : "");
-        string(&w, "not_after", known ? moment(f->facts.not_after_s, text, sizeof(text)) : "");
+        string(&w, "not_before", known ? certs_time_text(f->facts.not_before_s, text) : "");
+        string(&w, "not_after", known ? certs_time_text(f->facts.not_after_s, text) : "");
         json_key(&w, "days_left");
         if (known)
                 json_int_value(&w, days_left(f));
@@ -113,13 +95,13 @@ static void row(const char *title, const char *text)
 
 static void show_table(const struct found *f)
 {
-        char from[32], until[32];
+        char from[CERTS_TIME_BYTES], until[CERTS_TIME_BYTES];
 
         printf("%-10s %s%s%s%s\n", "directory", f->option.dir, *f->layout ? " (" : "", f->layout, *f->layout ? ")" : "");
-        row("chain", f->option.names.chain);
-        row("key", f->option.names.key);
+        row("chain", f->names.chain);
+        row("key", f->names.key);
         if (*f->layout)
-                row("root", f->set.has_root ? f->option.names.root : "none: the chain is not checked");
+                row("root", f->set.has_root ? f->names.root : "none: the chain is not checked");
         if (!*f->facts.fingerprint)
                 return;
         row("subject", f->facts.subject);
@@ -128,8 +110,8 @@ static void show_table(const struct found *f)
         row("serial", f->facts.serial);
         row("sha256", f->facts.fingerprint);
         row("kind", f->facts.key_kind);
-        printf("%-10s %s to %s, %" PRId64 " days left\n", "valid", moment(f->facts.not_before_s, from, sizeof(from)),
-               moment(f->facts.not_after_s, until, sizeof(until)), days_left(f));
+        printf("%-10s %s to %s, %" PRId64 " days left\n", "valid", certs_time_text(f->facts.not_before_s, from),
+               certs_time_text(f->facts.not_after_s, until), days_left(f));
 }
 
 int verb_certs(struct ctl *c)

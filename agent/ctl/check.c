@@ -532,23 +532,20 @@ static void check_listeners(struct check *c)
 static void check_certs(struct check *c)
 {
         const struct options *o = c->options;
-        const struct certs_policy policy = { .chain = o->certs_verify == CERTS_STRICT, .rsa_bits = (int)o->certs_rsa_bits,
-                                             .ec_bits = (int)o->certs_ec_bits };
+        const struct certs_policy policy = certs_option_policy(o);
 
         for (uint32_t i = 0; i < o->certs.n; i++) {
                 __attribute__((cleanup(certs_set_done))) struct certs_set set = CERTS_SET_NULL;
                 const char *word = options_str(o, o->certs.items[i]), *layout;
                 struct certs_option option;
+                struct certs_names names;
                 struct certs_facts facts;
                 struct certs_error e = { "" };
-                int r = certs_option_parse(word, &option, &e);
 
-                if (r == 0 && !option.named)
-                        r = certs_find(option.dir, &option.names, &layout, &e);
-                if (r == 0)
-                        r = certs_read(option.dir, &option.names, &set, &e);
-                if (r != 0 || certs_judge(&set, &policy, (int64_t)time(NULL), &facts, &e) != CERTS_GOOD)
-                        problem(c, false, word, "%s", r < 0 ? strerror(-r) : e.text);
+                if (certs_option_parse(word, &option, &e) != 0 ||
+                    certs_load(option.dir, option.named ? &option.names : NULL, &names, &layout, &set, &e) != 0 ||
+                    certs_judge(&set, &policy, (int64_t)time(NULL), &facts, &e) != CERTS_GOOD)
+                        problem(c, false, word, "%s", e.text);
         }
         if (o->certs.n > 0 && o->certs_mode == CERTS_RESTART)
                 note(c, "the config is validated with the certificates where they lie: an upgrade leads it to a checked copy");

@@ -387,6 +387,36 @@ Test(certs, a_set_is_found_by_the_names_of_its_writer)
 
 /* ---- the end ---------------------------------------------------------------------------------------- */
 
+Test(certs_expiry, a_set_that_fails_for_its_chain_alone_is_taken_when_the_one_in_use_ends_within_a_day_however_often_it_was_refused)
+{
+        int64_t end = PKI_NOW_S;
+
+        cr_expect_eq(certs_decide(CERTS_BAD_CHAIN, true, false, end, end - PKI_DAY_S - 1), CERTS_REFUSE);
+        cr_expect_eq(certs_decide(CERTS_BAD_CHAIN, true, false, end, end - PKI_DAY_S), CERTS_TAKE_ALL_THE_SAME);
+        cr_expect_eq(certs_decide(CERTS_BAD, true, false, end, end), CERTS_REFUSE);
+        cr_expect_eq(certs_decide(CERTS_BAD_CHAIN, false, false, 0, end), CERTS_REFUSE, "there is none to end");
+        cr_expect_eq(certs_decide(CERTS_GOOD, false, false, 0, end), CERTS_TAKE);
+        cr_expect_eq(certs_decide(CERTS_BAD, true, true, end, end + 1), CERTS_STAYS, "it was judged when it was taken");
+}
+
+Test(certs, a_root_that_is_named_must_be_there_and_one_that_is_found_need_not)
+{
+        const struct certs_names other = { "tls.crt", "tls.key", "typo.crt" };
+        struct certs_set s = CERTS_SET_NULL;
+        struct certs_names found;
+        struct certs_error e = { "" };
+        const char *layout = "";
+        char path[128];
+
+        cr_expect_eq(certs_load(dir, &other, &found, &layout, &s, &e), CERTS_E_FILE);
+        cr_expect(strstr(e.text, "typo.crt is not there"), "%s", e.text);
+        (void)snprintf(path, sizeof(path), "%s/ca.crt", dir);
+        cr_assert_eq(unlink(path), 0);
+        cr_expect_eq(certs_load(dir, NULL, &found, &layout, &s, &e), 0);
+        cr_expect_str_eq(layout, "Kubernetes");
+        certs_set_done(&s);
+}
+
 Test(certs_expiry, each_warning_is_said_once_and_of_several_that_are_due_only_the_last)
 {
         static const int days[] = { 30, 7, 1 };
