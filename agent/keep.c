@@ -13,6 +13,7 @@
 #include "agent/agent.h"
 #include "agent/cleanup.h"
 #include "agent/log.h"
+#include "agent/write_all.h"
 
 static const char *state_dir(const struct agent *a)
 {
@@ -64,6 +65,7 @@ static int write_file(const char *path, const char *text, size_t n)
 {
         CLEANUP(close_fd) int fd = -1;
         char new[PATH_MAX];
+        int r;
 
         if ((size_t)snprintf(new, sizeof(new), "%s.new", path) >= sizeof(new))
                 return -ENAMETOOLONG;
@@ -71,13 +73,9 @@ static int write_file(const char *path, const char *text, size_t n)
         fd = open(new, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0)
                 return -errno;
-        for (size_t done = 0; done < n;) {
-                ssize_t w = write(fd, text + done, n - done);
-
-                if (w < 0 && errno != EINTR)
-                        return -errno;
-                done += w > 0 ? (size_t)w : 0;
-        }
+        r = write_all(fd, text, n);
+        if (r < 0)
+                return r;
         return fsync(fd) < 0 || rename(new, path) < 0 ? -errno : 0;
 }
 

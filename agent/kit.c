@@ -19,6 +19,7 @@
 #include "agent/effects.h"
 #include "agent/expand.h"
 #include "agent/launch.h"
+#include "agent/write_all.h"
 
 #define LEFT ".left-" /* a folder that could not be emptied, put aside */
 
@@ -107,21 +108,6 @@ int kit_read_file(const char *path, char **ret_text, size_t *ret_bytes)
         text[have] = '\0';
         *ret_bytes = have;
         *ret_text = TAKE(text);
-        return 0;
-}
-
-static int write_all(int fd, const char *text, size_t n)
-{
-        while (n > 0) {
-                ssize_t w = write(fd, text, n);
-
-                if (w < 0 && errno == EINTR)
-                        continue;
-                if (w < 0)
-                        return -errno;
-                text += w;
-                n -= (size_t)w;
-        }
         return 0;
 }
 

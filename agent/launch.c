@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "agent/cleanup.h"
+#include "agent/write_all.h"
 
 struct record_text {
         char *bytes; /* the record comes first */
@@ -160,19 +161,6 @@ static int lay_out(const struct launch *l, struct record_text *t)
                 return t->error;
         memcpy(t->bytes, &r, sizeof(r));
         return launch_check(t->bytes, t->n);
-}
-
-static int write_all(int fd, const char *p, size_t n)
-{
-        while (n > 0) {
-                ssize_t m = write(fd, p, n);
-
-                if (m < 0)
-                        return -errno;
-                p += m;
-                n -= (size_t)m;
-        }
-        return 0;
 }
 
 int launch_seal(const struct launch *l, int *ret_fd)

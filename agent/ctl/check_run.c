@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "agent/cleanup.h"
+#include "agent/write_all.h"
 
 int check_guard_begin(struct check_guard *ret)
 {
@@ -175,15 +176,7 @@ static int write_copy(const struct proxy_user *user, const char *path, const cha
 
         if (fd < 0 || (user->other && fchown(fd, user->uid, user->gid) < 0))
                 return -errno;
-        while (n > 0) {
-                ssize_t w = write(fd, text, n);
-
-                if (w < 0 && errno != EINTR)
-                        return -errno;
-                text += w > 0 ? w : 0;
-                n -= w > 0 ? (size_t)w : 0;
-        }
-        return 0;
+        return write_all(fd, text, n);
 }
 
 int check_copy_make(const struct proxy_user *user, const char *extension, const char *text, size_t n, struct check_copy *ret)
