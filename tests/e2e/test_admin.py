@@ -7,8 +7,8 @@ import os
 import re
 import signal
 import socket
-import threading
 
+from support.background import Background
 from support.client import UnixHTTPConnection, ask, refuses
 from support.config import Config, Listener, free_port
 from support.crash import kill, wait_status
@@ -45,31 +45,23 @@ def rewrite(baton, **fields):
     baton.config.write(baton.config_path)
 
 
-class Scrapes(threading.Thread):
+class Scrapes(Background):
     """/stats/prometheus and /server_info in turn, each over a new connection, as fast as they come."""
 
+    pause_s = 0
+
     def __init__(self, where):
-        super().__init__(daemon=True)
+        super().__init__()
         self.where, self.answers, self.cut, self.broken = where, [], 0, []
-        self._end = threading.Event()
 
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *exception):
-        self._end.set()
-        self.join()
-
-    def run(self):
-        while not self._end.is_set():
-            for path in ("/stats/prometheus", "/server_info"):
-                try:
-                    self.answers.append((path, fetch(self.where, path)))
-                except (ConnectionResetError, http.client.RemoteDisconnected, http.client.IncompleteRead):
-                    self.cut += 1  # connected, and then the connection ended
-                except Exception as e:  # refused, timed out, nonsense: judged by the test
-                    self.broken.append(repr(e))
+    def once(self):
+        for path in ("/stats/prometheus", "/server_info"):
+            try:
+                self.answers.append((path, fetch(self.where, path)))
+            except (ConnectionResetError, http.client.RemoteDisconnected, http.client.IncompleteRead):
+                self.cut += 1  # connected, and then the connection ended
+            except Exception as e:  # refused, timed out, nonsense: judged by the test
+                self.broken.append(repr(e))
 
     def wait_for(self, n=4):
         """So many more answers."""

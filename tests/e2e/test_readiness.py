@@ -5,8 +5,8 @@ import dataclasses
 import http.client
 import itertools
 import signal
-import threading
 
+from support.background import Background
 from support.config import Listener, free_port
 from support.envoys import OLDEST, envoy
 from support.instance import QUIET, wait_until
@@ -21,35 +21,25 @@ class Sample:
     text: str
 
 
-class Sampler(threading.Thread):
+class Sampler(Background):
     """Asks one status listener again and again. A sample belongs to a phase if it began and ended in it."""
 
+    pause_s = EVERY_S
+
     def __init__(self, port):
-        super().__init__(daemon=True)
-        self.port, self.samples, self.phase, self._end = port, [], "start", threading.Event()
+        super().__init__()
+        self.port, self.samples, self.phase, self._connection = port, [], "start", None
 
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *exception):
-        self._end.set()
-        self.join()
-
-    def run(self):
-        connection = None
-        while not self._end.wait(EVERY_S):
-            phase, code, text = self.phase, 0, ""
-            try:
-                connection = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-                connection.request("GET", "/healthz/ready")
-                answer = connection.getresponse()
-                code, text = answer.status, answer.read().decode()
-            except OSError:
-                connection = None
-            except http.client.HTTPException:
-                connection = None
-            self.samples.append(Sample(phase if phase == self.phase else "between", code, text))
+    def once(self):
+        phase, code, text = self.phase, 0, ""
+        try:
+            self._connection = self._connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+            self._connection.request("GET", "/healthz/ready")
+            answer = self._connection.getresponse()
+            code, text = answer.status, answer.read().decode()
+        except (OSError, http.client.HTTPException):
+            self._connection = None
+        self.samples.append(Sample(phase if phase == self.phase else "between", code, text))
 
     def of(self, phase):
         return [s for s in self.samples if s.phase == phase]

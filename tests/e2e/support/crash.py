@@ -7,9 +7,9 @@ import pathlib
 import select
 import signal
 import socket
-import threading
 import time
 
+from .background import Background
 from .instance import WAIT_S, build_dir, memory_kib, open_descriptors, segments, wait_until
 
 # A generation that has served for a second is replaced at once, and tokens are no matter.
@@ -65,28 +65,18 @@ def agents(keeper):
     return found
 
 
-class Census(threading.Thread):
+class Census(Background):
     """Counts the living Envoys of a keeper every few milliseconds: there may never be two."""
 
     def __init__(self, keeper):
-        super().__init__(daemon=True)
+        super().__init__()
         self.keeper, self.most, self.looks, self.seen = keeper, 0, 0, set()
-        self._end = threading.Event()
 
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *exception):
-        self._end.set()
-        self.join()
-
-    def run(self):
-        while not self._end.wait(0.005):
-            now = proxies(self.keeper)
-            self.looks += 1
-            self.most = max(self.most, len(now))
-            self.seen.update(now)
+    def once(self):
+        now = proxies(self.keeper)
+        self.looks += 1
+        self.most = max(self.most, len(now))
+        self.seen.update(now)
 
 
 def wait_stable(accepted):
