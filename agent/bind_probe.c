@@ -57,7 +57,7 @@ int bind_open(const struct hr_key *key, const struct bootstrap_listener *facts, 
         socklen_t len;
         int type, r;
 
-        if (*key->netns || hr_key_is_udp(key) || (hr_key_is_unix(key) && key->url[7] != '@'))
+        if (*key->netns || hr_key_is_udp(key) || hr_key_path(key))
                 return -EOPNOTSUPP;
         if (hr_key_address(key, &addr, &len, &type) < 0)
                 return -EINVAL;
@@ -85,8 +85,8 @@ int bind_probe(const char *url, const struct bootstrap_listener *facts, const st
         if (facts->elsewhere || strlen(url) >= sizeof(key.url))
                 return BIND_PROBE_UNKNOWN;
         memcpy(key.url, url, strlen(url) + 1);
-        if (hr_key_is_unix(&key) && url[7] != '@')
-                return probe_folder(url + 7, user);
+        if (hr_key_path(&key))
+                return probe_folder(hr_key_path(&key), user);
         r = bind_open(&key, facts, user, &fd);
         return r == -EOPNOTSUPP || r == -EINVAL ? BIND_PROBE_UNKNOWN : r; /* a name, or a port that is none: Envoy has its own words for that */
 }

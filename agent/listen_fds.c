@@ -2,12 +2,10 @@
 /* See listen_fds.h. */
 #include "agent/listen_fds.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,39 +19,20 @@
 
 /* ---- names ------------------------------------------------------------------------------------------ */
 
-static void unix_url(const struct sockaddr_un *un, socklen_t len, char *ret, size_t size)
-{
-        size_t n = len > offsetof(struct sockaddr_un, sun_path) ? len - offsetof(struct sockaddr_un, sun_path) : 0;
-        bool is_abstract = n > 0 && un->sun_path[0] == '\0';
-
-        (void)snprintf(ret, size, "unix://%s%.*s", is_abstract ? "@" : "", (int)(is_abstract ? n - 1 : strnlen(un->sun_path, n)),
-                       un->sun_path + is_abstract);
-}
-
 void listen_fds_key(int fd, uint32_t number, struct hr_key *ret)
 {
-        union {
-                struct sockaddr sa;
-                struct sockaddr_in in;
-                struct sockaddr_in6 in6;
-                struct sockaddr_un un;
-        } addr = { 0 };
-        socklen_t len = sizeof(addr), type_len = sizeof(int);
-        char host[INET6_ADDRSTRLEN] = "";
-        const char *scheme;
+        char text[HR_URL_BYTES - sizeof("unix://")];
+        socklen_t len = sizeof(int);
         int type = 0;
 
         *ret = (struct hr_key){ .worker = number };
         (void)snprintf(ret->url, sizeof(ret->url), "fd://%u", number);
-        if (getsockname(fd, &addr.sa, &len) < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) < 0)
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || !*control_address(fd, text, sizeof(text)))
                 return;
-        scheme = type == SOCK_STREAM ? "tcp" : "udp";
-        if (addr.sa.sa_family == AF_INET && inet_ntop(AF_INET, &addr.in.sin_addr, host, sizeof(host)))
-                (void)snprintf(ret->url, sizeof(ret->url), "%s://%s:%u", scheme, host, ntohs(addr.in.sin_port));
-        else if (addr.sa.sa_family == AF_INET6 && inet_ntop(AF_INET6, &addr.in6.sin6_addr, host, sizeof(host)))
-                (void)snprintf(ret->url, sizeof(ret->url), "%s://[%s]:%u", scheme, host, ntohs(addr.in6.sin6_port));
-        else if (addr.sa.sa_family == AF_UNIX)
-                unix_url(&addr.un, len, ret->url, sizeof(ret->url));
+        if (strncmp(text, "unix:", 5) == 0)
+                (void)snprintf(ret->url, sizeof(ret->url), "unix://%s", text + 5);
+        else
+                (void)snprintf(ret->url, sizeof(ret->url), "%s://%s", type == SOCK_STREAM ? "tcp" : "udp", text);
 }
 
 /* "inherited/N/NAME", "listen/N/URL" */
@@ -111,10 +90,9 @@ static int make_room(const char *path)
 /* As systemd passes them: blocking; a Unix socket for everybody. */
 static int open_one(struct hr_key *key, int *ret_fd)
 {
-        bool has_path = hr_key_is_unix(key) && key->url[strlen("unix://")] != '@';
         CLEANUP(close_fd) int fd = -1;
         mode_t mask;
-        int r = has_path ? make_room(key->url + strlen("unix://")) : 0;
+        int r = hr_key_path(key) ? make_room(hr_key_path(key)) : 0;
 
         if (r < 0)
                 return r;
@@ -138,7 +116,8 @@ static int open_and_hold(struct agent *a, struct inventory *inv, const char *wor
         int r = open_one(&key, &fd);
 
         if (r < 0) {
-                (void)snprintf(reterr, size, "--listen %s: cannot listen there: %s", word, strerror(-r));
+                (void)snprintf(reterr, size, "--listen %s: cannot listen there: %s%s", word, strerror(-r),
+                               r == -EACCES ? "; for a low port see net.ipv4.ip_unprivileged_port_start and CAP_NET_BIND_SERVICE" : "");
                 return r;
         }
         r = key_name(&key, to->name, sizeof(to->name));
@@ -209,7 +188,6 @@ void listen_fds_clean(const struct agent *a)
         struct listen_spec spec;
 
         for (uint32_t i = 0; i < a->options->listen.n; i++)
-                if (listen_spec_read(options_str(a->options, a->options->listen.items[i]), &spec) == 0 && hr_key_is_unix(&spec.key) &&
-                    spec.key.url[strlen("unix://")] != '@')
-                        (void)unlink(spec.key.url + strlen("unix://"));
+                if (listen_spec_read(options_str(a->options, a->options->listen.items[i]), &spec) == 0 && hr_key_path(&spec.key))
+                        (void)unlink(hr_key_path(&spec.key));
 }

@@ -83,6 +83,7 @@ struct hr_key {
 bool hr_key_equal(const struct hr_key *a, const struct hr_key *b);
 bool hr_key_is_udp(const struct hr_key *k);
 bool hr_key_is_unix(const struct hr_key *k);
+const char *hr_key_path(const struct hr_key *k); /* of a Unix socket that has one; else NULL: another kind, or an abstract name */
 /* Ends in port 0: the kernel chooses, so nobody can ask for it by this text again. */
 bool hr_key_is_ephemeral(const struct hr_key *k);
 

@@ -23,6 +23,13 @@ bool hr_key_is_unix(const struct hr_key *k)
         return strncmp(k->url, "unix://", 7) == 0;
 }
 
+const char *hr_key_path(const struct hr_key *k)
+{
+        const char *name = k->url + strlen("unix://");
+
+        return hr_key_is_unix(k) && *name != '@' ? name : NULL;
+}
+
 bool hr_key_is_ephemeral(const struct hr_key *k)
 {
         const char *colon = strrchr(k->url, ':');

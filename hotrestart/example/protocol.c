@@ -205,8 +205,8 @@ static int ask_for_socket(struct server *s, struct listener *l, unsigned nth)
 /* A path that nobody handed on is in nobody's use. */
 static int open_socket(struct server *s, struct listener *l)
 {
-        if (hr_key_is_unix(&l->key) && l->key.url[strlen("unix://")] == '/')
-                (void)unlink(l->key.url + strlen("unix://"));
+        if (hr_key_path(&l->key))
+                (void)unlink(hr_key_path(&l->key));
         return hr_listener_open(&l->key, s->opt.concurrency > 1 && !hr_key_is_unix(&l->key), BACKLOG, &l->watch.fd);
 }
 
