@@ -4,6 +4,8 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -120,22 +122,20 @@ int accepted_inode(int fd, uint64_t *ret)
 
 /* ---- whose it is ------------------------------------------------------------------------------------ */
 
-/* Return: 0 also if it has gone */
-static int parent_of(int pid)
+bool proc_stat_read(int pid, struct proc_stat *ret)
 {
-        char path[48], text[512], *at;
-        FILE *f;
-        size_t n;
+        char path[48], text[512], *after;
+        CLEANUP(close_fd) int fd = -1;
+        ssize_t n;
 
         (void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-        f = fopen(path, "re");
-        if (!f)
-                return 0;
-        n = fread(text, 1, sizeof(text) - 1, f);
-        (void)fclose(f);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+        if (n <= 0)
+                return false;
         text[n] = '\0';
-        at = strrchr(text, ')'); /* the name before it may hold anything */
-        return at && strlen(at) > 4 ? atoi(at + 4) : 0;
+        after = strrchr(text, ')'); /* the name before it may hold anything */
+        return after && sscanf(after + 1, " %c %d %*d %*d %*d %*d %u", &ret->state, &ret->parent, &ret->flags) == 3;
 }
 
 static bool in_session(int leader, int pid)
@@ -143,45 +143,58 @@ static bool in_session(int leader, int pid)
         return getsid(pid) == leader;
 }
 
-bool belongs_to(int leader, int pid)
+static bool descends(int leader, int pid)
 {
         enum { DEEPEST = 64 };
+        struct proc_stat st;
 
-        if (in_session(leader, pid))
-                return true;
         for (int i = 0; i < DEEPEST && pid > 1; i++) {
                 if (pid == leader)
                         return true;
-                pid = parent_of(pid);
+                pid = proc_stat_read(pid, &st) ? st.parent : 0;
         }
         return false;
 }
 
-/* Return: 1 it has; 0 it has not; -errno: it may not be looked into */
-static int has_socket(const struct proxy_user *u, int pid, uint64_t inode)
+static bool has_left(int leader, int pid)
+{
+        return !in_session(leader, pid) && descends(leader, pid);
+}
+
+bool belongs_to(int leader, int pid)
+{
+        return in_session(leader, pid) || descends(leader, pid);
+}
+
+int process_has(const struct proxy_user *u, int pid, bool (*fits)(const void *arg, uint64_t inode), const void *arg)
 {
         AS_THE_PROXY(u); /* by its right: ours may not reach into it without CAP_SYS_PTRACE */
-        char path[48], want[48], target[64];
+        char path[48], target[64];
         int has = 0;
         DIR *d;
 
-        (void)snprintf(want, sizeof(want), "socket:[%llu]", (unsigned long long)inode);
         (void)snprintf(path, sizeof(path), "/proc/%d/fd", pid);
         d = opendir(path);
         if (!d)
                 return -errno;
         for (struct dirent *e; !has && (e = readdir(d));) {
                 ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
+                uint64_t inode;
 
                 if (n < 0 && (errno == EACCES || errno == EPERM)) {
                         has = -errno;
                         break;
                 }
                 target[n > 0 ? n : 0] = '\0';
-                has = strcmp(target, want) == 0;
+                has = sscanf(target, "socket:[%" SCNu64 "]", &inode) == 1 && fits(arg, inode);
         }
         closedir(d);
         return has;
+}
+
+static bool is_that(const void *arg, uint64_t inode)
+{
+        return *(const uint64_t *)arg == inode;
 }
 
 static bool any_has(DIR *proc, const struct proxy_user *u, int leader, bool (*is_ours)(int leader, int pid), uint64_t inode)
@@ -191,7 +204,7 @@ static bool any_has(DIR *proc, const struct proxy_user *u, int leader, bool (*is
         rewinddir(proc);
         for (struct dirent *e; !found && (e = readdir(proc));) {
                 int pid = atoi(e->d_name);
-                int r = pid > 0 && is_ours(leader, pid) ? has_socket(u, pid, inode) : 0;
+                int r = pid > 0 && is_ours(leader, pid) ? process_has(u, pid, is_that, &inode) : 0;
 
                 found = r > 0 || r == -EACCES || r == -EPERM;
         }
@@ -202,7 +215,7 @@ static bool any_has(DIR *proc, const struct proxy_user *u, int leader, bool (*is
 bool accepted_by(const struct proxy_user *u, int leader, uint64_t inode)
 {
         DIR *proc = opendir("/proc");
-        bool found = !proc || any_has(proc, u, leader, in_session, inode) || any_has(proc, u, leader, belongs_to, inode);
+        bool found = !proc || any_has(proc, u, leader, in_session, inode) || any_has(proc, u, leader, has_left, inode);
 
         if (proc)
                 closedir(proc);

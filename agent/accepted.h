@@ -23,5 +23,22 @@ int accepted_inode(int fd, uint64_t *ret);
 /** accepted_by() - has a process of this session, or one that descends from its leader, that socket? True if nobody may look */
 bool accepted_by(const struct proxy_user *u, int leader, uint64_t inode);
 
+/**
+ * process_has() - an open socket whose inode @fits
+ *
+ * Looked at by the proxy's right. Return: 1; 0; -errno: it may not be looked into, or has gone.
+ */
+int process_has(const struct proxy_user *u, int pid, bool (*fits)(const void *arg, uint64_t inode), const void *arg);
+
+/* What the kernel says of a process. */
+struct proc_stat {
+        char state; /* as in proc(5): Z a zombie */
+        int parent;
+        unsigned flags; /* of the kernel: PF_... */
+};
+
+/** proc_stat_read() - Return: false: it has gone, or may not be looked at */
+bool proc_stat_read(int pid, struct proc_stat *ret);
+
 /** belongs_to() - is this process of the session of @leader, or descends from it? */
 bool belongs_to(int leader, int pid);

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "agent/accepted.h"
 #include "agent/agent.h"
 #include "agent/cleanup.h"
 #include "agent/io_again.h"
@@ -295,23 +296,9 @@ static bool nothing_asked(const struct proc *p)
 static bool is_ending(int pid)
 {
         enum { PF_EXITING = 0x4 };
-        char path[64], text[512];
-        CLEANUP(close_fd) int fd = -1;
-        unsigned flags = 0;
-        const char *after;
-        char state = '?';
-        ssize_t n;
+        struct proc_stat st;
 
-        (void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-        if (n <= 0)
-                return true;
-        text[n] = '\0';
-        after = strrchr(text, ')'); /* the name before it may hold anything */
-        if (!after || sscanf(after + 1, " %c %*d %*d %*d %*d %*d %u", &state, &flags) != 2)
-                return false;
-        return state == 'Z' || state == 'X' || (flags & PF_EXITING);
+        return !proc_stat_read(pid, &st) || st.state == 'Z' || st.state == 'X' || (st.flags & PF_EXITING);
 }
 
 /* To look into a process of another user is a right of its own (CAP_SYS_PTRACE); that user has it. */

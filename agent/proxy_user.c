@@ -90,7 +90,7 @@ static int find_groups(const char *name, struct proxy_user *u, struct proxy_user
         int n = PROXY_GROUPS_MAX;
 
         if (getgrouplist(name, u->gid, u->groups, &n) < 0)
-                return refuse(e, "user '%s' is in more than %d groups", name, PROXY_GROUPS_MAX);
+                return refuse(e, "user '%s' is in more than %d groups: run the proxy as one that is in fewer", name, PROXY_GROUPS_MAX);
         u->n_groups = (uint32_t)n;
         return 0;
 }
@@ -161,8 +161,7 @@ int proxy_user_resolve(const char *text, struct proxy_user *ret, struct proxy_us
         struct proxy_user u = { 0 };
         int r = *text ? look_up(text, &u, reterr) : 0;
 
-        if (r == 0 && *text)
-                u.other = geteuid() == 0 ? u.uid != 0 || u.gid != getegid() : u.uid != geteuid() || u.gid != getegid();
+        u.other = *text && (u.uid != geteuid() || u.gid != getegid());
         if (r == 0 && u.other)
                 r = check_rights(reterr);
         if (r == 0)

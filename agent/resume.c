@@ -3,6 +3,7 @@
  * See resume.h. It gathers facts: what the keeper holds and has launched, what the stored state says, who waits for an answer.
  * What follows from them is decided in succession_resume.c.
  */
+#include "agent/accepted.h"
 #include "agent/resume.h"
 
 #include <dirent.h>
@@ -73,30 +74,20 @@ void resume_sockets(struct agent *a, struct inventory *inv, bool loaded)
                         escrow_not_held(&a->s.escrow, i);
 }
 
+static bool is_listener(const void *arg, uint64_t inode)
+{
+        const struct escrow *e = arg;
+
+        for (uint32_t i = 0; i < e->n; i++)
+                if (e->keys[i].inode == inode && !hr_key_is_udp(&e->keys[i].key))
+                        return true;
+        return false;
+}
+
 /* A process that has been told to drain has closed them, but for those of UDP. Return: true also if it cannot be looked into */
 static bool holds_a_listener(const struct agent *a, int pid)
 {
-        AS_THE_PROXY(&a->options->user); /* who may look into it */
-        char path[64], target[64];
-        bool held = false;
-        DIR *d;
-
-        (void)snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-        d = opendir(path);
-        if (!d)
-                return true;
-        for (struct dirent *e; !held && (e = readdir(d));) {
-                ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
-                unsigned long long inode;
-
-                target[n > 0 ? n : 0] = '\0';
-                if (sscanf(target, "socket:[%llu]", &inode) != 1)
-                        continue;
-                for (uint32_t i = 0; !held && i < a->s.escrow.n; i++)
-                        held = a->s.escrow.keys[i].inode == inode && !hr_key_is_udp(&a->s.escrow.keys[i].key);
-        }
-        closedir(d);
-        return held;
+        return process_has(&a->options->user, pid, is_listener, &a->s.escrow) != 0;
 }
 
 /* Without a usable state: what runs is taken as it is. Envoy's own flag tells a starting one from one that accepts. */

@@ -45,25 +45,18 @@ static bool end_one(pid_t pid, pid_t session, struct mono until)
 
 static bool end_session(int proc, pid_t session, struct mono until)
 {
-        struct entry {
-                uint64_t inode;
-                int64_t offset;
-                uint16_t bytes;
-                uint8_t type;
-                char name[];
-        };
-        _Alignas(struct entry) char buf[DIRENT_BYTES];
+        _Alignas(struct dirent64) char buf[DIRENT_BYTES];
         bool found = false;
-        long n;
+        ssize_t n;
 
         if (lseek(proc, 0, SEEK_SET) < 0)
                 return false;
-        while ((n = syscall(SYS_getdents64, proc, buf, sizeof(buf))) > 0)
-                for (long at = 0; at < n;) {
-                        const struct entry *e = (const struct entry *)(const void *)(buf + at);
-                        pid_t pid = number(e->name);
+        while ((n = getdents64(proc, buf, sizeof(buf))) > 0)
+                for (ssize_t at = 0; at < n;) {
+                        const struct dirent64 *e = (const struct dirent64 *)(const void *)(buf + at);
+                        pid_t pid = number(e->d_name);
 
-                        at += e->bytes;
+                        at += e->d_reclen;
                         if (pid > 0 && pid != session && getsid(pid) == session)
                                 found |= end_one(pid, session, until);
                 }
