@@ -26,12 +26,6 @@ static void drop(struct agent *a, const char *name)
         (void)keeper_link_drop(a->link, &name, 1);
 }
 
-/* The file of a Unix socket, or NULL. */
-static const char *file_of(const struct admin_place *p)
-{
-        return strncmp(p->address, "unix:", 5) == 0 && p->address[5] != '@' ? p->address + 5 : NULL;
-}
-
 /* ---- places ----------------------------------------------------------------------------------------- */
 
 /* What is served is a copy: the server closes it, and the keeper has its own. The new place is the first one. */
@@ -54,7 +48,7 @@ static void leave_last(struct agent *a, const char *reason)
 {
         struct admin_listener *l = &a->admin_listener;
         const struct admin_place p = l->places[--l->n];
-        const char *file = file_of(&p);
+        const char *file = control_file(p.address);
 
         drop(a, p.name);
         control_leave(a->control, p.fd);
@@ -161,9 +155,6 @@ void admin_listen_start(struct agent *a)
 {
         struct admin_listener *l = &a->admin_listener;
 
-        if (l->started)
-                return;
-        l->started = true;
         ev_prepare_init(&l->prepare, on_prepare);
         l->prepare.data = a;
         for (size_t i = 0; i < l->n_waiting; i++) {
@@ -203,7 +194,7 @@ void admin_listen_clean(const struct agent *a)
         const struct admin_listener *l = &a->admin_listener;
 
         for (size_t i = 0; i < l->n; i++) {
-                const char *file = file_of(&l->places[i]);
+                const char *file = control_file(l->places[i].address);
 
                 if (file)
                         (void)unlink(file);

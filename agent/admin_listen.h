@@ -14,7 +14,7 @@
  */
 int admin_listen_first(struct agent *a, struct inventory *inv, char *reterr, size_t size);
 
-/** admin_listen_start() - serve what the keeper holds, and from now on what the content says. After a->control is there; more than once is once */
+/** admin_listen_start() - serve what the keeper holds, and from now on what the content says. After a->control is there */
 void admin_listen_start(struct agent *a);
 
 /** admin_listen_clean() - nobody runs any more: remove the file of a Unix socket */

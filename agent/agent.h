@@ -110,7 +110,6 @@ struct admin_listener {
         } places[ADMIN_PLACES_MAX];
         size_t n_waiting; /* held already, and not served yet: the server may not be there */
         struct admin_place waiting[ADMIN_PLACES_MAX];
-        bool started;
         ev_prepare prepare;
         bool opened;            /* by this agent, before it could serve it */
         bool followed, failed;  /* once; the last time */

@@ -80,5 +80,8 @@ int control_open(const char *option, const char *address, const struct listen_ho
 /** control_open_status() - for one --status ADDR. Return: as above */
 int control_open_status(const char *address, int *ret_fd, char *reterr, size_t size);
 
+/** control_file() - the path of a Unix socket's address; NULL: there is no file */
+const char *control_file(const char *address);
+
 /** control_address() - where a socket listens, in the same syntax; a port 0 has become one. Return: @buf, "" if it is none */
 const char *control_address(int fd, char *buf, size_t size);

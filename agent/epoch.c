@@ -7,12 +7,12 @@
 /* A look that brings no answer, for want of memory say, is asked for again after LOOK_LOST_MS; an answer comes far earlier. */
 enum { LOOK_FIRST_MS = 1, LOOK_SLOWEST_MS = 250, LOOK_LOST_MS = 10000 };
 
-void epoch_init(struct epoch *e, uint64_t number, uint64_t copy_of, uint64_t origin)
+void epoch_init(struct epoch *e, uint64_t number, uint64_t copy_of)
 {
         *e = (struct epoch){
                 .number = number,
                 .copy_of = copy_of,
-                .origin = origin,
+                .origin = number,
                 .state = EPOCH_KIT,
                 .launched = MONO_NEVER,
                 .up = MONO_NEVER,

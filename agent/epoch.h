@@ -105,7 +105,7 @@ struct epoch_input {
         struct mono kill_by;        /* ON_DRAIN_ORDER, ON_TERM_ORDER */
 };
 
-void epoch_init(struct epoch *e, uint64_t number, uint64_t copy_of, uint64_t origin);
+void epoch_init(struct epoch *e, uint64_t number, uint64_t copy_of); /* its content is its own */
 void epoch_step(struct epoch *e, const struct epoch_limits *l, const struct epoch_input *in, struct mono now,
                 struct effects *out);
 /** epoch_look() - asks for a look, and for another one should no answer come */

@@ -377,14 +377,18 @@ void escrow_revive_accepted(struct escrow *e, uint64_t epoch, struct effects *ou
         }
 }
 
-void escrow_revive_all(struct escrow *e, struct effects *out)
+bool escrow_revive_all(struct escrow *e, struct effects *out)
 {
+        bool any = false;
+
         for (uint32_t i = 0; i < e->n; i++) {
                 if (!e->keys[i].inode || !e->keys[i].silenced)
                         continue;
                 effects_add(out, (struct effect){ .kind = DO_REVIVE, .key = i });
                 e->keys[i].silenced = false;
+                any = true;
         }
+        return any;
 }
 
 void escrow_repeat(const struct escrow *e, bool revive, bool steered, struct effects *out)

@@ -222,7 +222,7 @@ void escrow_hush_all(const struct escrow *e, struct effects *out);
 void escrow_silence_all(struct escrow *e, struct effects *out);
 
 /** escrow_revive_all() - without the protocol: whoever is launched next accepts from them, and does not listen() itself */
-void escrow_revive_all(struct escrow *e, struct effects *out);
+bool escrow_revive_all(struct escrow *e, struct effects *out); /* Return: was any silent? */
 
 /** escrow_silence_idle() - as escrow_silence_all(), but leaves what this epoch was seen to accept from (NO_EPOCH: none) */
 void escrow_silence_idle(struct escrow *e, uint64_t epoch, struct effects *out);

@@ -378,11 +378,19 @@ static int make_snapshot(const struct kit_maker *m, uint64_t epoch, uint64_t cop
         return r < 0 ? r : copy_snapshot(m, source, path, reterr, reterr_size);
 }
 
+/* @base_id: 0 without the protocol: then the number of its command is all that is on disk, and survives the state by this. */
+static int write_id(const struct kit_maker *m, const char *path, uint64_t base_id)
+{
+        char text[48];
+
+        return write_new_file(path, 0600, (gid_t)-1, text, (size_t)snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64 "\n", base_id, m->command));
+}
+
 /* Creating the segment exclusively is what reserves a base id; its number is on disk before, so that it can be removed. */
 static int reserve_base_id(const struct kit_maker *m, uint64_t epoch, uint64_t *ret, char *reterr, size_t reterr_size)
 {
         struct hr_segment_layout layout = HR_SEGMENT_DEFAULT;
-        char path[PATH_MAX], text[48];
+        char path[PATH_MAX];
         int r = id_path(m->run_dir, epoch, path, sizeof(path));
 
         for (int i = 0; r == 0 && i < BASE_ID_TRIES; i++) {
@@ -392,7 +400,7 @@ static int reserve_base_id(const struct kit_maker *m, uint64_t epoch, uint64_t *
                 if (getrandom(&draw, sizeof(draw), 0) != (ssize_t)sizeof(draw))
                         return -errno;
                 id = 1 + draw % HR_BASE_ID_MAX;
-                r = write_new_file(path, 0600, (gid_t)-1, text, (size_t)snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64 "\n", id, m->command));
+                r = write_id(m, path, id);
                 if (r < 0)
                         break;
                 r = hr_segment_create(id, &layout, m->user->other ? m->user->uid : geteuid(), m->user->other ? m->user->gid : getegid());
@@ -510,19 +518,6 @@ static int bind_notify(const struct kit_maker *m, uint64_t epoch, struct sockadd
         return r;
 }
 
-/* Of a proxy without the protocol there is nothing else on disk: the number of its command survives the state by this. */
-static int write_command(const struct kit_maker *m, uint64_t epoch, char *reterr, size_t reterr_size)
-{
-        char path[PATH_MAX], text[48];
-        int r = id_path(m->run_dir, epoch, path, sizeof(path));
-
-        if (r == 0)
-                r = write_new_file(path, 0600, (gid_t)-1, text, (size_t)snprintf(text, sizeof(text), "0 %" PRIu64 "\n", m->command));
-        if (r < 0)
-                (void)snprintf(reterr, reterr_size, "cannot write %s: %s", path, strerror(-r));
-        return r;
-}
-
 /* An Envoy that takes part in hot restart asks for its parent's death itself; any other process is told. */
 static int seal(const struct kit_maker *m, char *const *argv, const char *const *envp, const char *binary, const char *out_name,
                 uint32_t flags, int *ret_fd)
@@ -569,8 +564,13 @@ static int seal_plain(const struct kit_maker *m, const char *notify, const char 
 static int make_plain(const struct kit_maker *m, uint64_t epoch, const char *binary, struct kit *k, char *reterr, size_t reterr_size)
 {
         struct sockaddr_un notify = { 0 };
-        int r = write_command(m, epoch, reterr, reterr_size);
+        char path[PATH_MAX];
+        int r = id_path(m->run_dir, epoch, path, sizeof(path));
 
+        if (r == 0)
+                r = write_id(m, path, 0);
+        if (r < 0)
+                (void)snprintf(reterr, reterr_size, "cannot write %s: %s", path, strerror(-r));
         if (r == 0 && m->notify)
                 r = bind_notify(m, epoch, &notify, &k->notify_fd, reterr, reterr_size);
         if (r < 0)
@@ -613,29 +613,35 @@ static int make_record(const struct kit_maker *m, uint64_t epoch, bool udp, cons
         return r < 0 ? r : seal(m, argv, NULL, binary, "", 0, &k->record_fd);
 }
 
+static int make_envoy(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool udp, const char *binary, struct kit *k, char *reterr,
+                      size_t reterr_size)
+{
+        int r = m->args->config_path ? make_snapshot(m, epoch, copy_of, reterr, reterr_size) : 0;
+
+        if (r == 0)
+                r = reserve_base_id(m, epoch, &k->base_id, reterr, reterr_size);
+        if (r == 0)
+                r = bind_names(m, epoch, k, reterr, reterr_size);
+        if (r != 0)
+                return r;
+        r = make_record(m, epoch, udp, binary, k);
+        if (r == KIT_E_CONFIG)
+                (void)snprintf(reterr, reterr_size, "%s", "--config-yaml is not a YAML mapping");
+        else if (r < 0)
+                (void)snprintf(reterr, reterr_size, "cannot make the launch record: %s", strerror(-r));
+        return r;
+}
+
 int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool udp, const char *binary, struct kit *ret,
              char *reterr, size_t reterr_size)
 {
         CLEANUP(kit_done) struct kit k = KIT_NULL;
-        int r = 0;
+        int r;
 
         (void)snprintf(reterr, reterr_size, "%s", "cannot make a launch kit");
         kit_forget(m->run_dir, epoch);
-        if (!m->protocol)
-                r = make_plain(m, epoch, binary, &k, reterr, reterr_size);
-        if (m->protocol && m->args->config_path)
-                r = make_snapshot(m, epoch, copy_of, reterr, reterr_size);
-        if (r == 0 && m->protocol)
-                r = reserve_base_id(m, epoch, &k.base_id, reterr, reterr_size);
-        if (r == 0 && m->protocol)
-                r = bind_names(m, epoch, &k, reterr, reterr_size);
-        if (r == 0 && m->protocol) {
-                r = make_record(m, epoch, udp, binary, &k);
-                if (r == KIT_E_CONFIG)
-                        (void)snprintf(reterr, reterr_size, "%s", "--config-yaml is not a YAML mapping");
-                else if (r < 0)
-                        (void)snprintf(reterr, reterr_size, "cannot make the launch record: %s", strerror(-r));
-        }
+        r = m->protocol ? make_envoy(m, epoch, copy_of, udp, binary, &k, reterr, reterr_size)
+                        : make_plain(m, epoch, binary, &k, reterr, reterr_size);
         if (r != 0) {
                 if (k.base_id)
                         remove_segment(m->run_dir, epoch, k.base_id);

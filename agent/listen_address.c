@@ -137,6 +137,11 @@ int control_open_status(const char *address, int *ret_fd, char *reterr, size_t s
         return control_open("--status", address, &(struct listen_how){ .mode = 0666, .beside = -1 }, ret_fd, reterr, size);
 }
 
+const char *control_file(const char *address)
+{
+        return strncmp(address, "unix:", 5) == 0 && address[5] != '@' ? address + 5 : NULL;
+}
+
 const char *control_address(int fd, char *buf, size_t size)
 {
         union {

@@ -294,10 +294,10 @@ void start_clean(struct agent *a)
                 (void)unlink(path);
         }
         for (size_t i = 0; i < a->options->statuses.n; i++) {
-                const char *address = options_str(a->options, a->options->statuses.items[i]);
+                const char *file = control_file(options_str(a->options, a->options->statuses.items[i]));
 
-                if (strncmp(address, "unix:", 5) == 0)
-                        (void)unlink(address + 5);
+                if (file)
+                        (void)unlink(file);
         }
         listen_fds_clean(a);
         admin_listen_clean(a);

@@ -45,6 +45,14 @@ void step_feed(struct step *t, struct epoch *e, struct epoch_input in)
         epoch_step(e, &t->l->epoch, &in, t->now, t->out);
 }
 
+bool step_hold(struct step *t)
+{
+        if (!mono_is_never(t->s->hold_until))
+                return false;
+        t->s->hold_until = mono_after_ms(t->now, t->l->hold_ms);
+        return true;
+}
+
 /* An end, or the time for an old generation to finish what it has begun. */
 struct epoch_input step_drain_order(const struct step *t)
 {

@@ -76,12 +76,15 @@ struct epoch *step_new_kit(struct step *t, uint64_t copy_of, uint64_t command)
 
         if (!e)
                 return NULL;
-        epoch_init(e, s->next_number++, source || copy_of == CONTENT_KEPT ? copy_of : CONTENT_DISK, 0);
-        e->origin = source ? source->origin : e->number;
-        e->command = source ? source->command : command;
-        e->certs = source ? source->certs : 0;
-        e->certs_to = source ? source->certs_to : 0;
-        e->digest = source ? source->digest : (struct digest){ { 0 } };
+        epoch_init(e, s->next_number++, source || copy_of == CONTENT_KEPT ? copy_of : CONTENT_DISK);
+        e->command = command;
+        if (source) {
+                e->origin = source->origin;
+                e->command = source->command;
+                e->certs = source->certs;
+                e->certs_to = source->certs_to;
+                e->digest = source->digest;
+        }
         step_act(t, DO_MAKE_KIT, e->number, (int64_t)e->copy_of);
         return e;
 }

@@ -62,11 +62,9 @@ void step_plain_launch(struct step *t, struct epoch *e)
         for (size_t i = 0; i < GENERATIONS_MAX; i++)
                 if (s->epochs[i].state != EPOCH_NONE && s->epochs[i].speaks && epoch_same_content(&s->epochs[i], e))
                         e->speaks = true;
-        if (!escrow_any_silenced(&s->escrow))
+        if (!escrow_revive_all(&s->escrow, t->out))
                 return;
-        escrow_revive_all(&s->escrow, t->out);
-        if (mono_is_never(s->hold_until)) /* clients wait again, and again not for ever */
-                s->hold_until = mono_after_ms(t->now, t->l->hold_ms);
+        (void)step_hold(t);
         effects_report(t->out, e->number, REPORT_REVIVED, 0);
 }
 

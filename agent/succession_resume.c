@@ -149,7 +149,7 @@ static struct epoch *rebuild_epoch(struct succession *s, const struct succession
         if (i == GENERATIONS_MAX)
                 return NULL; /* cannot be: no more were ever launched beside each other */
         e = &s->epochs[i];
-        epoch_init(e, f->epoch, CONTENT_DISK, f->epoch);
+        epoch_init(e, f->epoch, CONTENT_DISK);
         e->base_id = f->base_id;
         e->command = f->command;
         if (f->command > s->upgrade.commands)

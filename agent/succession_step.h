@@ -34,6 +34,7 @@ void step_stop_accepting(struct step *t);            /* its delay is over, or wh
 void step_launch_failed(struct step *t);             /* it takes its wait and its token */
 struct epoch_input step_drain_order(const struct step *t);
 void step_watch_content(struct step *t);
+bool step_hold(struct step *t);                      /* clients wait, and not for ever. Return: they did not before */
 bool step_waits_for_content(const struct succession *s); /* a relaunch does: what is changed is tried at once */
 void step_content_changed(struct step *t);
 

@@ -128,10 +128,8 @@ static void revive(struct step *t, const struct epoch *e, uint32_t key)
 
         effects_add(t->out, (struct effect){ .kind = DO_REVIVE, .epoch = e->number, .key = key });
         s->escrow.keys[key].silenced = false;
-        if (mono_is_never(s->hold_until)) { /* clients wait again, and again not for ever */
-                s->hold_until = mono_after_ms(t->now, t->l->hold_ms);
+        if (step_hold(t))
                 effects_report(t->out, e->number, REPORT_REVIVED, 0);
-        }
 }
 
 /* @opened: just now, for it */
@@ -155,8 +153,8 @@ static void answer_pass(struct step *t, struct epoch *e, bool retold, bool opene
                 escrow_grow(&s->escrow, t->in->key, t->out);
         if (pass && s->escrow.keys[key].silenced)
                 revive(t, e, key);
-        else if (pass && s->escrow.keys[key].fresh && !mono_is_never(s->outage) && mono_is_never(s->hold_until))
-                s->hold_until = mono_after_ms(t->now, t->l->hold_ms); /* clients wait from its listen() on, and not for ever */
+        else if (pass && s->escrow.keys[key].fresh && !mono_is_never(s->outage))
+                (void)step_hold(t); /* from its listen() on */
 }
 
 /* Nothing is taken yet, so an agent that dies before ON_OPENED is stored finds the request again; what it had opened is closed. */

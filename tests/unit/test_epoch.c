@@ -40,7 +40,7 @@ static struct life *born(void)
         static struct life f;
 
         f.l = limits;
-        epoch_init(&f.e, 7, CONTENT_DISK, 7);
+        epoch_init(&f.e, 7, CONTENT_DISK);
         f.e.state = EPOCH_STARTING;
         feed(&f, 0, (struct epoch_input){ .event = ON_LAUNCHED, .pid = 42 });
         return &f;
@@ -227,7 +227,7 @@ Test(epoch, without_the_protocol_it_serves_from_its_launch_and_ends_by_sigterm)
 {
         static struct life f = { .l = { .kill_ms = 5000 } };
 
-        epoch_init(&f.e, 1, CONTENT_DISK, 1);
+        epoch_init(&f.e, 1, CONTENT_DISK);
         f.e.state = EPOCH_STARTING;
         feed(&f, 5, (struct epoch_input){ .event = ON_LAUNCHED, .pid = 9 });
         cr_assert_eq(f.e.state, EPOCH_SERVING);

@@ -145,7 +145,7 @@ Test(image, the_largest_succession_there_can_be_fits)
 
         succession_init(&s, &l);
         for (uint64_t i = 0; i < GENERATIONS_MAX; i++)
-                epoch_init(&s.epochs[i], i, CONTENT_DISK, i);
+                epoch_init(&s.epochs[i], i, CONTENT_DISK);
         s.escrow.n = KEYS_MAX;
         for (size_t i = 0; i < KEYS_MAX; i++) {
                 memset(s.escrow.keys[i].key.url, 'u', HR_URL_BYTES - 1);

@@ -314,7 +314,7 @@ Test(upgrades, one_for_which_no_slot_is_free_is_refused_and_the_old_ones_drain_o
         w->quiet = true;
         for (size_t i = 0; i < GENERATIONS_MAX; i++)
                 if (w->s.epochs[i].state == EPOCH_NONE) {
-                        epoch_init(&w->s.epochs[i], 100 + i, CONTENT_DISK, 100 + i);
+                        epoch_init(&w->s.epochs[i], 100 + i, CONTENT_DISK);
                         w->s.epochs[i].state = EPOCH_DRAINING;
                         w->s.epochs[i].deadline = (struct mono){ INT64_C(1000000000000) };
                 }
