@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""analyze.py SOURCE COMPILE_COMMANDS gcc|clang: `gcc -fanalyzer` or `clang --analyze` over all of agent/ and hotrestart/.
+"""analyze.py SOURCE COMPILE_COMMANDS gcc|clang: `gcc -fanalyzer` or `clang --analyze` over all of agent/, certs/ and hotrestart/.
 
 Prints what it says; there may be nothing. A false alarm is first of all a place that a reader has to think about as well: it is
 written more clearly. Only what gets worse by that is forgiven here, with the reason.

@@ -8,16 +8,13 @@ import pytest
 from control_plane import FileLds
 from support.client import body_of, refuses
 from support.config import Config, Listener
+from support.crash import tell
 from support.envoys import NEWEST, VERSIONS, envoy, for_everybody
 from support.instance import wait_until
 from support.users import NEEDED, NOBODY, free_low_port, held_by, ids_of, with_capabilities
 
 pytestmark = pytest.mark.root
 AS_NOBODY = ("--proxy-user", "nobody", "--stable", "0", "--log-level", "info")
-
-
-def figures(load):
-    print(f"requests={load.requests} failed={load.failed} refused={load.refused} gap_ms={load.longest_gap_ms}")
 
 
 def low(**fields):
@@ -50,7 +47,7 @@ def test_it_serves_over_crashes_upgrades_more_workers_and_rollbacks(baton, hamme
         baton.wait_event("agent.restarted", since=moment)
         moment = baton.kill_proxy()
         baton.wait_event("epoch.accepted", since=moment)
-    figures(load)
+    tell("it serves over crashes upgrades more workers and rollbacks", load)
     assert load.refused == 0 and load.failed_otherwise == 0
     assert opened(baton) == 4, "each socket once: the rest is handed on"
     assert baton.stop() == 0 and refuses(listener)
@@ -129,7 +126,7 @@ def test_what_was_opened_for_a_candidate_is_closed_with_it(baton, hammer, end):
         wait_until(lambda: is_free(new.port), "the port is free again")
         moment = baton.kill_proxy()
         baton.wait_event("epoch.accepted", since=moment)
-    figures(load)
+    tell("what was opened for a candidate is closed with it", load)
     assert load.refused == 0 and load.failed_otherwise == 0
     assert held_by(baton, old) == 2 and body_of(old) == "hello"
 
@@ -161,7 +158,7 @@ def test_an_agent_that_dies_while_a_port_is_opened_costs_nothing(new_baton, hamm
                     wait_until(lambda: held_by(baton, new) == 2, "it is held")
                 else:
                     wait_until(lambda: is_free(new.port), "what is not listened on is closed")
-    figures(load)
+    tell("an agent that dies while a port is opened costs nothing", load)
     print(f"agents died: {len(baton.events('agent.restarted'))}")
     assert load.refused == 0 and load.failed_otherwise == 0
     assert baton.events("agent.restarted") and baton.events("epoch.exited", accepted=False) == []
@@ -186,5 +183,5 @@ def test_a_listener_of_the_control_plane_comes_survives_a_crash_and_goes(baton, 
         wait_until(lambda: is_free(late.port), "it goes")
         plane.set([first.to_dict(), late.to_dict()])
         wait_until(lambda: not refuses(late), "it comes back")
-    figures(load)
+    tell("a listener of the control plane comes survives a crash and goes", load)
     assert load.refused == 0 and load.failed_otherwise == 0

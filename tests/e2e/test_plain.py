@@ -5,14 +5,13 @@ import os
 import pathlib
 import signal
 import socket
-import subprocess
 
 import pytest
 
 from support.config import free_port
 from support.crash import ask_status, end, tell, wait_status
 from support.instance import wait_until
-from support.plain import PYTHON, Haproxy, Nginx, Server, answers, example, get, refused
+from support.plain import PYTHON, Haproxy, Nginx, Server, answers, example, get, need, refused
 
 SERVERS = {
     "python": Server,
@@ -256,9 +255,7 @@ def test_check_says_what_it_can_say_of_such_a_proxy(baton):
 
 
 def test_systemd_socket_activate_starts_it(baton):
-    program = subprocess.run(["sh", "-c", "command -v systemd-socket-activate"], capture_output=True, text=True).stdout.strip()
-    if not program:
-        pytest.skip("systemd-socket-activate is not installed")
+    program = need("systemd-socket-activate")
     server = Server(baton)
     baton.start("--", *server.command, prefix=(program, "-l", server.target, "-E", "BATON_TEST_MARK", "--fdname=web"))
     wait_until(lambda: not refused(server.port), "the socket")

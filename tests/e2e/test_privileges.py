@@ -8,16 +8,12 @@ import subprocess
 import pytest
 from support.client import body_of
 from support.config import Config, Listener
-from support.crash import spoil_state
+from support.crash import spoil_state, tell
 from support.envoys import NEWEST, envoy, for_everybody
 from support.instance import QUIET, wait_until
 from support.users import NEEDED, NOBODY, as_uid, free_low_port, ids_of, with_capabilities
 
 pytestmark = pytest.mark.root
-
-
-def figures(load):
-    print(f"requests={load.requests} failed={load.failed} refused={load.refused} gap_ms={load.longest_gap_ms}")
 
 
 def goes_through_all(baton):
@@ -49,7 +45,7 @@ def test_these_capabilities_a_run_directory_and_dev_shm_are_all_that_it_needs(ba
     assert_read_only(baton.proxy_pid())
     with hammer(listener) as load:
         goes_through_all(baton)
-    figures(load)
+    tell("these capabilities a run directory and dev shm are all that it needs", load)
     assert load.refused == 0 and load.failed_otherwise == 0
     assert baton.stop() == 0
 
@@ -84,7 +80,7 @@ def test_a_proxy_of_the_same_user_needs_no_capability_at_all(baton, hammer):
     assert pathlib.Path(f"/proc/{baton.agent_pid()}/status").read_text().count("CapEff:\t0000000000000000") == 1
     with hammer(listener) as load:
         goes_through_all(baton)
-    figures(load)
+    tell("a proxy of the same user needs no capability at all", load)
     assert load.refused == 0 and load.failed_otherwise == 0
 
 
@@ -111,7 +107,7 @@ def test_a_user_without_an_entry_and_a_home_finds_a_run_directory(baton, hammer)
         with hammer(listener) as load:
             goes_through_all(baton)
             assert client("upgrade").returncode == 0
-        figures(load)
+        tell("a user without an entry and a home finds a run directory", load)
         assert load.refused == 0 and load.failed_otherwise == 0
         assert "serving" in client("status").stdout and client("why").returncode == 0
         assert client("stop").returncode == 0 and baton.wait_exit() == 0
@@ -129,7 +125,7 @@ def test_that_user_needs_no_more_to_write_to(baton, hammer):
     assert_read_only(baton.proxy_pid())
     with hammer(listener) as load:
         goes_through_all(baton)
-    figures(load)
+    tell("that user needs no more to write to", load)
     assert load.refused == 0 and load.failed_otherwise == 0
     assert baton.stop() == 0
 
@@ -148,7 +144,7 @@ def test_without_root_a_capability_that_is_handed_down_opens_low_ports(baton, ha
     assert ids_of(baton.proxy_pid())[0] == {uid}
     with hammer(listener) as load:
         goes_through_all(baton)
-    figures(load)
+    tell("without root a capability that is handed down opens low ports", load)
     assert load.refused == 0 and load.failed_otherwise == 0
 
 

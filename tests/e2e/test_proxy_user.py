@@ -9,6 +9,7 @@ import subprocess
 import pytest
 from support.client import Client, body_of, in_flight
 from support.config import Config, Listener
+from support.crash import tell
 from support.envoys import NEWEST, envoy, for_everybody
 from support.instance import SHM, wait_until
 from support.users import NOBODY, STRANGER, as_uid, as_user, connect, ids_of, send
@@ -16,10 +17,6 @@ from support.wrapper import Wrapper
 
 pytestmark = pytest.mark.root
 AS_NOBODY = ("--proxy-user", "nobody", "--stable", "0")
-
-
-def figures(load):
-    print(f"requests={load.requests} failed={load.failed} refused={load.refused} gap_ms={load.longest_gap_ms}")
 
 
 def run_as(baton, *options, listener=None, **more):
@@ -43,7 +40,7 @@ def test_every_generation_runs_as_it_and_a_crash_and_an_upgrade_refuse_nobody(ba
         baton.wait_event("agent.restarted", since=moment)
         moment = baton.kill_proxy()
         baton.wait_event("epoch.accepted", since=moment)
-    figures(load)
+    tell("every generation runs as it and a crash and an upgrade refuse nobody", load)
     assert load.refused == 0 and load.failed_otherwise == 0
     assert ids_of(baton.proxy_pid())[0] == {NOBODY.pw_uid}
 
@@ -185,7 +182,7 @@ def test_another_user_reaches_nothing_and_cannot_stop_envoy_and_its_own_user_rea
               **{f"send {path.name}": send(path) for path in sockets}}
     with hammer(listener) as load:
         tried = as_user(STRANGER, STRANGER, doings)
-    figures(load)
+    tell("another user reaches nothing and cannot stop envoy and its own user reaches neither control nor state", load)
     assert {name: error for name, error in tried.items() if error != "PermissionError"} == {}
     assert load.failed == 0 and baton.proxy_pid() == proxy and baton.agent_pid() in map(int, filter(str.isdigit, os.listdir("/proc")))
     assert baton.events("protocol.garbage") == []

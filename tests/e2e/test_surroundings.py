@@ -15,6 +15,7 @@ import time
 import pytest
 from support.client import Client, body_of, in_flight, refuses
 from support.config import Config, Listener
+from support.crash import tell
 from support.envoys import NEWEST, envoy, for_everybody
 from support.instance import QUIET, marked_processes, wait_until
 from support.wrapper import Wrapper
@@ -25,10 +26,6 @@ AS_NOBODY = ("setpriv", f"--reuid={NOBODY.pw_uid}", f"--regid={NOBODY.pw_gid}", 
 
 def environment_of(pid):
     return [v.decode() for v in pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if v]
-
-
-def figures(load):
-    print(f"requests={load.requests} failed={load.failed} refused={load.refused} gap_ms={load.longest_gap_ms}")
 
 
 # ---- PID 1 ---------------------------------------------------------------------------------------------------
@@ -90,7 +87,7 @@ def test_as_pid_1_it_serves_reaps_orphans_takes_signals_and_gives_its_status(bat
         moment = baton.moment()
         os.kill(outside, signal.SIGKILL)
         baton.wait_event("epoch.accepted", since=moment)
-    figures(load)
+    tell("as pid 1 it serves reaps orphans takes signals and gives its status", load)
     assert load.refused == 0 and load.failed_otherwise == 0
     wait_until(lambda: not [p for p in in_its_namespace(baton).values() if p[2] == "sleep"], "the orphans end and are reaped")
     assert [p for p in in_its_namespace(baton).values() if p[1] == "Z"] == []
@@ -161,7 +158,7 @@ def test_as_a_normal_user_it_finds_a_run_directory_and_a_crash_refuses_nobody(ba
             for _ in range(3):
                 moment = baton.kill_proxy()
                 baton.wait_event("epoch.accepted", since=moment)
-        figures(load)
+        tell("as a normal user it finds a run directory and a crash refuses nobody", load)
         assert load.refused == 0 and load.failed_otherwise == 0
         assert baton.stop() == 0
         assert [p.name for p in baton.run_dir.iterdir() if p.name[0] == "e" and p.name[1:].isdigit()] == []
@@ -203,7 +200,7 @@ def test_two_instances_side_by_side_do_not_know_each_other(new_baton, hammer):
             moment = first.kill_proxy()
             first.wait_event("epoch.accepted", since=moment)
         assert first.stop() == 0
-    figures(load)
+    tell("two instances side by side do not know each other", load)
     assert load.failed == 0 and refuses(one)
     assert second.events("epoch.exited") == [] and body_of(two) == "two"
 
@@ -254,7 +251,7 @@ def test_the_same_run_directory_twice_is_refused_and_the_first_is_unharmed(baton
         second.start("--", envoy(NEWEST), "-c", second.config_path)
         assert second.wait_exit() == 1
         refusals = [line for line in second.log().splitlines() if "run-dir.refused" in line]
-    figures(load)
+    tell("the same run directory twice is refused and the first is unharmed", load)
     assert len(refusals) == 1 and str(baton.run_dir) in refusals[0] and "running instance" in refusals[0]
     assert load.failed == 0
     assert sorted(p.name for p in baton.run_dir.iterdir()) == before
@@ -281,7 +278,7 @@ def test_closed_standard_descriptors_do_no_harm(baton, hammer, closed):
     with hammer(listener) as load:
         moment = baton.kill_proxy()
         baton.wait_event("epoch.accepted", since=moment)
-    figures(load)
+    tell("closed standard descriptors do no harm", load)
     assert load.refused == 0 and load.failed_otherwise == 0
 
 
@@ -427,7 +424,7 @@ def test_a_run_directory_that_vanishes_costs_the_serving_proxy_nothing(baton, ha
                             pathlib.Path(f"/proc/{p}/cmdline").read_text()], "a new agent")
         goes_on(load)
         assert pathlib.Path(f"/proc/{proxy}").exists()
-    figures(load)
+    tell("a run directory that vanishes costs the serving proxy nothing", load)
     assert load.failed == 0
     assert baton.stop() == 0
 
@@ -495,7 +492,7 @@ def test_a_disk_that_fills_up_costs_the_serving_proxy_nothing(baton, small_disk,
         os.kill(proxy, signal.SIGKILL)  # its kit lies ready
         wait_until(lambda: try_serving(baton) not in (None, proxy), "the next proxy serves")
         goes_on(load)
-    figures(load)
+    tell("a disk that fills up costs the serving proxy nothing", load)
     assert load.refused == 0 and load.failed_otherwise == 0
     assert list(baton.sanitizer_dir.iterdir()) == []
     (disk / "ballast").unlink()

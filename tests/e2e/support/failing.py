@@ -218,7 +218,7 @@ class Walk:
         try:
             with self.watched(scenario, who, *inject(name, error, when)):
                 status = getattr(self, scenario)()
-            hit = self.log.exists() and "(INJECTED)" in self.log.read_text(errors="replace")
+            hit = self.log.exists() and injected(self.log)
             counts = self.load.mark(what)
             assert baton.process.poll() is None, f"the keeper ended: {baton.process.returncode}"
             assert counts.refused == 0 and counts.failed_otherwise == 0, counts
