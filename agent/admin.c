@@ -38,8 +38,8 @@ struct admin_request {
         struct curl_slist *headers;
         char *body;
         size_t n, reserved;
-        size_t max;    /* of the body, without a room */
-        size_t *room;  /* or NULL */
+        size_t *room;  /* bytes that the body may still have: the caller's for several requests, or @own_room */
+        size_t own_room;
         char head[HEAD_BYTES_MAX];
         size_t n_head;
         int fd;        /* a connection that libcurl has not taken yet; -1 */
@@ -87,8 +87,7 @@ static void request_free(struct admin_request *r)
         close_fd(&r->fd);
         close_fd(&r->at);
         curl_slist_free_all(r->headers);
-        if (r->room)
-                *r->room += r->n;
+        *r->room += r->n;
         free(r->body);
         free(r);
 }
@@ -238,11 +237,10 @@ static size_t on_body(char *bytes, size_t one, size_t n, void *userdata)
 {
         struct admin_request *r = userdata;
 
-        if (n > (r->room ? *r->room : r->max - r->n) || !reserve(r, r->n + n + 1))
+        if (n > *r->room || !reserve(r, r->n + n + 1))
                 return 0;
         memcpy(r->body + r->n, bytes, n);
-        if (r->room)
-                *r->room -= n;
+        *r->room -= n;
         r->n += n;
         r->body[r->n] = '\0';
         return one * n;
@@ -346,8 +344,9 @@ static int send_request(struct admin *a, const struct whereto *to, const struct 
         r = calloc(1, sizeof(*r));
         if (!r)
                 return -ENOMEM;
-        *r = (struct admin_request){ .admin = a, .easy = curl_easy_init(), .done = done, .userdata = userdata, .max = max_bytes, .room = call->room,
+        *r = (struct admin_request){ .admin = a, .easy = curl_easy_init(), .done = done, .userdata = userdata, .own_room = max_bytes,
                                      .fd = TAKE_FD(owned), .at = -1 };
+        r->room = call->room ? call->room : &r->own_room;
         if (!r->easy || add_headers(r, call) < 0)
                 return -ENOMEM;
         (void)snprintf(url, sizeof(url), "http://%s/", to->authority);

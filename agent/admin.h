@@ -23,7 +23,7 @@ int admin_prepare(struct admin *a);
  * @done:  called once, from the loop, never from here: @status is that of HTTP or -errno; @body is its for the call only.
  *         The request is gone when it returns. Not called after admin_cancel()
  *
- * -ECONNREFUSED: nothing was sent. -ETIMEDOUT. -EFBIG: the answer is larger than it may be. Anything else: the proxy may have got
+ * -ECONNREFUSED: nothing was sent. -ETIMEDOUT. -EFBIG: the answer's head or body is larger than it may be. Anything else: the proxy may have got
  * it, and has not answered as a whole.
  *
  * Return: 0; -ENOMEM; -ELIBACC: libcurl cannot be loaded.

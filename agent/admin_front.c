@@ -115,7 +115,7 @@ static void on_answer(void *userdata, int status, const char *body, size_t n)
         else if (status == -ETIMEDOUT)
                 refuse(r, 504, "the proxy's admin has not answered within 30 s");
         else if (status == -EFBIG)
-                refuse(r, 502, "the answer has no room: all that are under way together may have 256 MiB");
+                refuse(r, 502, "the answer has no room: its head may have 8 KiB, all answers under way together 256 MiB; ask for less (?filter=, ?usedonly), or again");
         else
                 broke_off(r);
         r->asking = NULL;

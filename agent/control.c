@@ -16,8 +16,6 @@
 
 enum { PAGE_BYTES = 16 * 1024, SAMPLE_WAIT_MS = 500 };
 
-#define WAIT_MS_MAX (INT64_C(10) * 366 * 24 * 3600 * 1000)
-
 /* ---- GET -------------------------------------------------------------------------------------------- */
 
 static enum MHD_Result get_ready(struct control_request *r)

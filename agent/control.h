@@ -50,7 +50,7 @@ struct control_ops {
 
 enum control_kind { CONTROL_PRIVATE, CONTROL_STATUS, CONTROL_ADMIN };
 
-int control_new(struct ev_loop *loop, const struct control_ops *ops, struct control **ret); /* 0; -ENOMEM */
+int control_new(struct ev_loop *loop, const struct control_ops *ops, struct control **ret); /* 0; -ENOMEM; -ELIBACC: libmicrohttpd cannot be loaded */
 int control_serve(struct control *c, int listen_fd, enum control_kind kind);                /* 0; -errno; fd is its from now on */
 /** control_leave() - accept no more on a listener and close it; who is connected there is answered for the last time */
 void control_leave(struct control *c, int listen_fd);

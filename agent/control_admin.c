@@ -15,7 +15,7 @@
 #include "agent/control_server.h"
 #include "agent/escrow.h"
 
-enum { HEADERS_MAX = 64, WAIT_LONGEST_MS = 3600 * 1000 };
+enum { HEADERS_MAX = 64 };
 
 struct control_admin {
         struct front_request *asked;
@@ -261,8 +261,8 @@ static enum MHD_Result on_control(struct control_request *r, const char *method)
 
         if (!path || *path != '/')
                 return control_bad_argument(r, "path: of the proxy's admin, from its / on");
-        if (!control_argument(r->connection, "timeout_ms", FRONT_WAIT_MS, WAIT_LONGEST_MS, &wait_ms))
-                return control_bad_argument(r, "timeout_ms: milliseconds, up to an hour");
+        if (!control_argument(r->connection, "timeout_ms", FRONT_WAIT_MS, WAIT_MS_MAX, &wait_ms))
+                return control_bad_argument(r, "timeout_ms: milliseconds, up to ten years");
         return route(r, method, path, wait_ms);
 }
 

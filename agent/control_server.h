@@ -71,6 +71,8 @@ enum MHD_Result control_admin_post(struct control_request *r);
 bool control_admin_answered(const struct control_request *r);
 void control_admin_drop(struct control_request *r);
 
+#define WAIT_MS_MAX (INT64_C(10) * 366 * 24 * 3600 * 1000) /* the longest that a client may wait for an answer */
+
 /* What it may answer. */
 enum MHD_Result control_answer(struct MHD_Connection *c, unsigned status, const char *type, const char *text, size_t n);
 enum MHD_Result control_answer_json(struct MHD_Connection *c, unsigned status, struct json_writer *w);

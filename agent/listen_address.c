@@ -21,9 +21,9 @@ enum { BACKLOG = 128 };
  * Two addresses with the same port may overlap, and one of them is ours and shall be left: both say for a moment that they
  * share, so that neither is closed before the other is open.
  */
-static void share(int fd, int beside, int on)
+static void share(int fd, const struct sockaddr *addr, int beside, int on)
 {
-        if (beside < 0)
+        if (addr->sa_family == AF_UNIX || beside < 0)
                 return;
         (void)setsockopt(beside, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
         (void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
@@ -42,13 +42,9 @@ static int listen_on(const struct sockaddr *addr, socklen_t len, const struct li
                 return -errno;
         if (addr->sa_family == AF_UNIX && how->mode && fchmod(fd, (mode_t)how->mode) < 0) /* decides the mode of the file that bind makes */
                 return -errno;
-        if (addr->sa_family == AF_UNIX)
-                r = bind(fd, addr, len) < 0 || listen(fd, BACKLOG) < 0 ? -errno : 0;
-        else {
-                share(fd, how->beside, 1);
-                r = bind(fd, addr, len) < 0 || listen(fd, BACKLOG) < 0 ? -errno : 0;
-                share(fd, how->beside, 0);
-        }
+        share(fd, addr, how->beside, 1);
+        r = bind(fd, addr, len) < 0 || listen(fd, BACKLOG) < 0 ? -errno : 0;
+        share(fd, addr, how->beside, 0);
         if (r == 0)
                 *ret_fd = TAKE_FD(fd);
         return r;

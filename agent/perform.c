@@ -353,8 +353,8 @@ static void make_expendable(const struct proc *p)
                 return;
         want = strtol(text, NULL, 10) + MORE;
         want = want > MOST ? MOST : want;
-        if (want > strtol(now, NULL, 10) && pwrite(its, text, (size_t)snprintf(text, sizeof(text), "%ld", want), 0) < 0)
-                return;
+        if (want > strtol(now, NULL, 10))
+                (void)!pwrite(its, text, (size_t)snprintf(text, sizeof(text), "%ld", want), 0);
 }
 
 static void perform_on_proc(struct proc *p, const struct effect *fx)
