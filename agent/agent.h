@@ -28,6 +28,7 @@
 #include "agent/self.h"
 #include "agent/state.h"
 #include "agent/succession.h"
+#include "agent/watch_content.h"
 #include "agent/watching.h"
 #include "hotrestart/hotrestart.h"
 
@@ -165,12 +166,7 @@ struct agent {
         struct cert_sets certs;
         char kept[PATH_MAX];         /* the config that --state-dir keeps; "": it keeps none */
         bool keep_failed;            /* and that was said */
-        ev_stat content;
-        ev_timer content_settle;
-        char *content_baseline;
-        size_t content_baseline_bytes;
-        uint64_t content_served; /* what had served when the baseline was taken */
-        bool content_watched;
+        struct content_wait content;
         int64_t unix_start_s;        /* told to every proxy as the original start */
         struct mono started;
         char kit_error[512]; /* why the last kit could not be made, or the last launch */

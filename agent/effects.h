@@ -88,7 +88,7 @@ enum report_kind {
 };
 
 /* arg of REPORT_CONTENT_CHANGED: ms until the upgrade, or why there is none */
-enum { CHANGED_HELD_BACK = -1, CHANGED_PAUSED = -2, CHANGED_RELAUNCH = -3 };
+enum { CHANGED_HELD_BACK = -1, CHANGED_PAUSED = -2, CHANGED_RELAUNCH = -3, CHANGED_PROGRAM = -4 };
 
 /* arg of REPORT_EXITED: not the one that is wanted, so nothing follows from it */
 #define EXIT_OF_ANOTHER (-2)

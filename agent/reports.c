@@ -82,6 +82,9 @@ static void exited(struct agent *a, const struct effect *fx)
         char why[64], wait[48] = "no more";
         int64_t up_ms = e && !mono_is_never(e->launched) ? (e->exited_ns - e->launched.ns) / 1000000 : 0;
 
+        if (up_ms < 0) /* its end was over before we heard of its start */
+                up_ms = 0;
+
         (void)why_of(e, why, sizeof(why));
         if (fx->arg >= 0)
                 (void)snprintf(wait, sizeof(wait), "relaunch in %" PRId64 " ms", fx->arg);
@@ -191,7 +194,7 @@ void report(struct agent *a, const struct effect *fx)
         case REPORT_WAITING:
                 log_event(LOG_NOTICE, name, F_INT("wait_ms", fx->arg), F_UINT("n", a->s.backoff.n),
                           F_INT("tokens", a->s.backoff.tokens),
-                          F_STR("do", *config_of(a, a->s.wanted) ? "a change of the config ends the wait" : "baton upgrade does not wait"));
+                          F_STR("do", *config_of(a, a->s.wanted) ? "a change of the config or of the program ends the wait" : "a change of the program ends the wait, and `baton upgrade` does"));
                 return;
         case REPORT_EXHAUSTED:
                 log_event(LOG_ERR, name, F_INT("failed_in_a_row", fx->arg), F_STR("reason", a->last_reason),
@@ -202,7 +205,7 @@ void report(struct agent *a, const struct effect *fx)
                 (void)snprintf(a->last_reason, sizeof(a->last_reason), "the proxy rejects its config or arguments: %s", a->rejected);
                 log_event(LOG_ERR, name, F_UINT("epoch", fx->epoch), F_STR("file", config_of(a, fx->epoch)),
                           F_STR("reason", a->rejected),
-                          F_STR("then", a->limits.wait_exhausted ? "waits for the file to change" : "baton ends with status 2"));
+                          F_STR("then", a->limits.wait_exhausted ? "waits for the file or the program to change" : "baton ends with status 2"));
                 return;
         case REPORT_CLEAN_EXIT:
                 log_event(LOG_NOTICE, name, F_UINT("epoch", fx->epoch), F_STR("then", "the proxy ended as asked by somebody else: baton ends too"));
@@ -270,6 +273,7 @@ void report(struct agent *a, const struct effect *fx)
                           F_STR("then", fx->arg == CHANGED_HELD_BACK ? "nothing: --no-auto-upgrade; `baton upgrade` puts it to work"
                                         : fx->arg == CHANGED_PAUSED  ? "nothing while upgrades are paused"
                                         : fx->arg == CHANGED_RELAUNCH ? "it is launched at once"
+                                        : fx->arg == CHANGED_PROGRAM ? "the proxy's program is another one, it is launched at once"
                                                                       : "upgrade"),
                           F_INT("wait_ms", fx->arg > 0 ? fx->arg : 0));
                 return;

@@ -243,7 +243,7 @@ static void wanted_ended(struct step *t, struct epoch *e, struct mono accepted)
                 return;
         }
         s->relaunch_at = mono_after_ms(t->now, wait < 0 ? 0 : wait);
-        effects_report(t->out, e->number, REPORT_WAITING, wait);
+        effects_report(t->out, e->number, REPORT_WAITING, wait < 0 ? 0 : wait);
         step_watch_content(t);
 }
 
@@ -317,13 +317,13 @@ bool step_waits_for_content(const struct succession *s)
         return !s->stops && s->end == END_NOT && (!mono_is_never(s->relaunch_at) || s->waits_for_content);
 }
 
-void step_content_changed(struct step *t)
+void step_content_changed(struct step *t, int64_t what)
 {
         struct succession *s = t->s;
 
         if (!step_waits_for_content(s))
                 return;
-        effects_report(t->out, s->wanted, REPORT_CONTENT_CHANGED, CHANGED_RELAUNCH);
+        effects_report(t->out, s->wanted, REPORT_CONTENT_CHANGED, what);
         s->validating = false;
         s->waits_for_content = false;
         backoff_changed(&s->backoff, &t->l->backoff);
@@ -467,7 +467,7 @@ static void on_event(struct step *t)
                 on_validated(t);
                 return;
         case ON_CONTENT:
-                step_content_changed(t);
+                step_content_changed(t, in->value);
                 return;
         case ON_SEEN:
                 step_content_seen(t);

@@ -123,7 +123,7 @@ enum succession_event {
         ON_LISTENERS,       /* epoch; value: 1 changed, 0 not */
         ON_SAMPLE,          /* epoch, in_flight, requests_total, connections */
         ON_VALIDATED,       /* epoch; value: 1 its config or arguments are rejected */
-        ON_CONTENT,         /* what is on disk changed */
+        ON_CONTENT,         /* what is on disk changed; value: CHANGED_RELAUNCH, or CHANGED_PROGRAM: nothing but the program */
         ON_SEEN,            /* digest: of what lies on disk now; value: how many ms an upgrade that nobody asked for shall wait */
         ON_STOP,            /* value: how often it was asked for up to now */
         ON_REOPEN_LOGS,     /* SIGUSR1: for every generation that would not die of it */

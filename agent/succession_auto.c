@@ -31,7 +31,7 @@ void step_content_seen(struct step *t)
         if (s->stops || s->end != END_NOT || again)
                 return;
         if (step_waits_for_content(s)) {
-                step_content_changed(t);
+                step_content_changed(t, CHANGED_RELAUNCH);
                 return;
         }
         if (t->l->no_auto || s->paused) {

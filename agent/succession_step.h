@@ -36,7 +36,7 @@ struct epoch_input step_drain_order(const struct step *t);
 void step_watch_content(struct step *t);
 bool step_hold(struct step *t);                      /* clients wait, and not for ever. Return: they did not before */
 bool step_waits_for_content(const struct succession *s); /* a relaunch does: what is changed is tried at once */
-void step_content_changed(struct step *t);
+void step_content_changed(struct step *t, int64_t what); /* as ON_CONTENT says it */
 
 /* succession_kit.c */
 void step_forget_the_gone(struct step *t);

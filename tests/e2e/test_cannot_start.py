@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Starts that fail: what is tried again, how long it waits, when it gives up, and what it says then."""
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,12 @@ def why(baton):
     text = baton.cli("why", check=0).stdout
     assert text.endswith("\n") and text.count("\n") == 1, text
     return text
+
+
+def fresh_folder(baton, name):
+    folder = baton.dir / name
+    folder.mkdir()
+    return folder
 
 
 def ms_between(first, second):
@@ -293,6 +300,60 @@ def test_a_mended_file_ends_the_wait_before_the_next_launch(baton):
     print(f"wait_ms={waiting['wait_ms']} until_launch_ms={ms_between(waiting, launched):.0f} share={share:.3f}")
     assert share < 0.25
     assert body_of(listener) == "mended"
+
+
+@pytest.mark.parametrize("through", ["a link that is renamed", "the file that a link leads to", "a file renamed over it"])
+def test_another_program_ends_the_wait_before_the_next_launch(baton, through):
+    broken, good, listener = Wrapper(baton.dir), Wrapper(fresh_folder(baton, "good")), Listener(body="served")
+    program, folder = baton.dir / "envoy-in-use", baton.dir / "installed"
+    folder.symlink_to(baton.dir)
+    if through == "a file renamed over it":
+        shutil.copy2(broken.path, program)
+    else:
+        program.symlink_to(folder / broken.path.name)
+    baton.run(program, listeners=[listener], options=["--retry-initial", "60s", "--stable", NEVER])
+    moment = baton.kill_proxy()
+    waiting = baton.wait_event("relaunch.waiting", since=moment)
+    new = baton.dir / "new"
+    if through == "a link that is renamed":
+        new.symlink_to(good.path)
+        new.rename(program)
+    elif through == "the file that a link leads to":
+        new.symlink_to(good.path.parent)
+        new.rename(folder)
+    else:
+        shutil.copy2(good.path, new)
+        new.rename(program)
+    changed = baton.wait_event("content.changed", since=moment)
+    launched = baton.wait_event("epoch.launched", since=moment)
+    baton.wait_event("epoch.accepted", since=moment)
+    assert "program" in changed["then"]
+    share = ms_between(waiting, launched) / waiting["wait_ms"]
+    print(f"wait_ms={waiting['wait_ms']} until_launch_ms={ms_between(waiting, launched):.0f} share={share:.3f}")
+    assert share < 0.25
+    assert good.starts() == 1 and body_of(listener) == "served"
+    assert baton.status()["stale"] == []
+
+
+def test_a_program_that_is_touched_by_nobody_does_not_end_the_wait(baton):
+    wrapper, listener = Wrapper(baton.dir), Listener()
+    baton.run(wrapper.path, listeners=[listener], options=["--retry-initial", "3s", "--debounce", "50ms", "--stable", NEVER])
+    moment = baton.kill_proxy()
+    waiting = baton.wait_event("relaunch.waiting", since=moment)
+    wrapper.path.chmod(0o755)
+    launched = baton.wait_event("epoch.launched", since=moment)
+    assert ms_between(waiting, launched) >= waiting["wait_ms"] - 1
+    assert baton.events("content.changed") == []
+
+
+def test_a_program_that_is_installed_late_is_started_then(baton):
+    listener, program = Listener(body="late"), baton.dir / "envoy-late"
+    Config([listener]).write(baton.config_path)
+    baton.start("--on-exhausted", "wait", "--retry-tokens", 0, "--", program, "-c", baton.config_path, *QUIET)
+    assert "program" in baton.wait_event("config.rejected")["then"]
+    program.symlink_to(envoy(NEWEST))
+    baton.wait_event("epoch.accepted")
+    assert body_of(listener) == "late"
 
 
 def test_a_file_mended_while_a_failing_start_runs_is_taken_next(baton):

@@ -389,7 +389,7 @@ void script_stop(struct script *w, int64_t at_ms, int64_t times)
 
 void script_content(struct script *w, int64_t at_ms)
 {
-        script_feed(w, at_ms, (struct succession_input){ .event = ON_CONTENT });
+        script_feed(w, at_ms, (struct succession_input){ .event = ON_CONTENT, .value = CHANGED_RELAUNCH });
 }
 
 void script_seen(struct script *w, int64_t at_ms, uint8_t disk, int64_t wait_ms)

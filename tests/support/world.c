@@ -458,7 +458,7 @@ static void perform(struct world *w, const struct effect *fx)
         case DO_WATCH_CONTENT:
                 w->watching = (int)fx->value;
                 if (fx->value == 1 && p->content != w->disk)
-                        back(w, (struct succession_input){ .event = ON_CONTENT });
+                        back(w, (struct succession_input){ .event = ON_CONTENT, .value = CHANGED_RELAUNCH });
                 return;
         case DO_END:
                 for (size_t i = 0; i <= w->last_kit; i++)
@@ -720,7 +720,7 @@ static void change_content(struct world *w)
 {
         w->disk++;
         if (w->watching)
-                feed(w, (struct succession_input){ .event = ON_CONTENT });
+                feed(w, (struct succession_input){ .event = ON_CONTENT, .value = CHANGED_RELAUNCH });
 }
 
 static void cause(struct world *w, const struct world_cause *c)

@@ -445,7 +445,7 @@ Test(succession, a_mended_file_that_cannot_be_read_yet_is_read_again_and_not_wha
         script_feed(w, 30, (struct succession_input){ .event = ON_VALIDATED, .value = 1 });
         w->text_bytes = 0;
         w->kits_fail = true;
-        script_feed(w, 1000, (struct succession_input){ .event = ON_CONTENT });
+        script_feed(w, 1000, (struct succession_input){ .event = ON_CONTENT, .value = CHANGED_RELAUNCH });
         w->kits_fail = false;
         script_run(w, 2000);
         cr_assert(script_expect(w, "   1000 content          (changed) kit:2<-disk forget:1\n"
