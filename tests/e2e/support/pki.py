@@ -23,6 +23,19 @@ def openssl(*args, cwd, text=None):
     return done.stdout
 
 
+CA_CNF = """[ca]
+default_ca = here
+[here]
+new_certs_dir = .
+database = index
+serial = serial
+default_md = sha256
+policy = any
+[any]
+commonName = supplied
+"""
+
+
 @dataclasses.dataclass
 class Pair:
     cert: str  # leaf first
@@ -47,6 +60,13 @@ class Ca:
         (self.dir / "ext").write_text(f"basicConstraints=critical,{constraints}\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n")
         signer = ["-signkey", f"{file}.key"] if issuer is None else ["-CA", f"{issuer}.crt", "-CAkey", f"{issuer}.key"]
         serial = 0x1000 + self._n
+        if start:  # which `openssl x509` cannot say before 3.4
+            (self.dir / "ca.cnf").write_text(CA_CNF)
+            (self.dir / "index").write_text("")
+            (self.dir / "serial").write_text(f"{serial:x}\n")
+            openssl("ca", "-batch", "-config", "ca.cnf", "-in", f"{file}.csr", "-cert", f"{issuer}.crt", "-keyfile", f"{issuer}.key", "-notext",
+                    "-startdate", start, "-days", days, "-extfile", "ext", "-out", f"{file}.crt", cwd=self.dir)
+            return serial
         openssl("x509", "-req", "-in", f"{file}.csr", *signer, "-set_serial", serial, "-days", days, "-extfile", "ext", "-out", f"{file}.crt",
                 cwd=self.dir)
         return serial
