@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -47,8 +48,8 @@ static void here(const char *place)
                 (void)kill(getpid(), SIGKILL);
         }
         n = snprintf(text, sizeof(text), "%s %d\n", wanted, n - 1);
-        if (pwrite(fd, text, (size_t)n, 0) == n)
-                (void)ftruncate(fd, n);
+        if (pwrite(fd, text, (size_t)n, 0) != n || ftruncate(fd, n) < 0)
+                abort();
         (void)close(fd);
 }
 

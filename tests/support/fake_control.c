@@ -38,7 +38,7 @@ static struct world {
         struct ticket tickets[TICKETS_MAX];
         size_t n;
         unsigned agents;
-        char refuse[256];
+        char refuse[512];
         bool die_unstored, die_unanswered;
 } *world;
 

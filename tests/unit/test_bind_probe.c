@@ -123,7 +123,7 @@ Test(bind_probe, an_abstract_name_is_in_use_while_somebody_has_it)
 {
         CLEANUP(close_fd) int fd = socket(AF_UNIX, SOCK_STREAM, 0);
         struct sockaddr_un addr = { .sun_family = AF_UNIX };
-        char url[64];
+        char url[sizeof(addr.sun_path) + 8];
         int n = snprintf(addr.sun_path + 1, sizeof(addr.sun_path) - 1, "baton-probe-%d", (int)getpid());
 
         (void)snprintf(url, sizeof(url), "unix://@%s", addr.sun_path + 1);
