@@ -84,7 +84,7 @@ def valgrind(folder):
         return []
     if where != "1":
         folder = where
-    return ["valgrind", "-q", "--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite", "--num-callers=30",
+    return ["valgrind", "-q", "--vgdb=no", "--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite", "--num-callers=30",
             "--trace-children=yes", "--trace-children-skip=/bin/*,/usr/*,*envoy*,*.sh,*python*", f"--log-file={folder}/valgrind.%p"]
 
 
