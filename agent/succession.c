@@ -193,7 +193,7 @@ static void outage_begins(struct step *t, struct mono died)
                 s->outage = died;
                 s->crashed = s->wanted;
                 s->silenced_once = false;
-                s->hold_until = mono_after_ms(died, t->l->hold_ms);
+                s->hold_until = mono_min(s->hold_until, mono_after_ms(died, t->l->hold_ms)); /* clients may wait already */
                 s->last = (struct last_change){ .kind = s->served == NO_EPOCH ? LAST_START : LAST_CRASH,
                                                 .from = s->wanted, .to = s->wanted, .gap_ns = -1, .at_ns = died.ns };
                 return;

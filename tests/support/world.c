@@ -249,13 +249,21 @@ static bool may_live_beside(struct world *w, uint64_t epoch, uint64_t other)
         return e && (e->state == EPOCH_DRAINING || e->state == EPOCH_STOPPING);
 }
 
+static void comes_early(struct world *w, uint64_t epoch)
+{
+        w->early = epoch;
+        w->p[epoch].was_early = true;
+}
+
 /* Changed content that is launched after a crash, and a candidate beside it: each opens what is new by itself. */
 static void note_two_starts(struct world *w)
 {
         const struct epoch *wanted = succession_find(&w->s, w->s.wanted), *served = succession_find(&w->s, w->s.served);
 
-        if (w->s.upgrade.state >= UPGRADE_STARTING && wanted && wanted->state == EPOCH_STARTING && served && served->origin != wanted->origin)
-                w->early = w->s.upgrade.candidate;
+        if (w->s.upgrade.state < UPGRADE_STARTING || !wanted || wanted->state != EPOCH_STARTING || !served || served->origin == wanted->origin)
+                return;
+        w->p[wanted->number].was_early = true;
+        comes_early(w, w->s.upgrade.candidate);
 }
 
 static void launch(struct world *w, const struct effect *fx)
@@ -425,7 +433,7 @@ static void perform(struct world *w, const struct effect *fx)
         case DO_SILENCE:
                 w->silent[w->held[key_number(w, fx->key)] % WORLD_SOCKETS] = true;
                 if (w->s.upgrade.candidate != NO_EPOCH || w->s.steered_for != NO_EPOCH) /* what is revived stands behind what it opened */
-                        w->early = w->s.upgrade.candidate != NO_EPOCH ? w->s.upgrade.candidate : w->s.steered_for;
+                        comes_early(w, w->s.upgrade.candidate != NO_EPOCH ? w->s.upgrade.candidate : w->s.steered_for);
                 regroup(w);
                 return;
         case DO_HOLD:
@@ -824,6 +832,8 @@ static bool deliver(struct world *w)
         if (ask(w) || answer_agent(w))
                 return true;
         if (due(w, succession_next(&w->s))) {
+                w->clocks = w->clock_at.ns == w->now.ns ? w->clocks + 1 : 1;
+                w->clock_at = w->now;
                 feed(w, (struct succession_input){ .event = ON_CLOCK });
                 return true;
         }
@@ -879,17 +889,17 @@ static void check_life(struct world *w)
         }
 }
 
-/* A silence that was lost with an agent is not repeated: whoever has the socket is gone in a moment. */
+/* A silence that was lost with an agent is not repeated, and past what came early nobody is steered: who has it is gone in a moment. */
 static bool is_as_good_as_dead(const struct world *w, const struct world_proxy *p)
 {
-        return w->n_deaths && p->alive && p->code == CODE_KILLED && p->status == SIGKILL && !mono_before(mono_after_ms(w->now, 1), p->dies_at);
+        return p->alive && p->code == CODE_KILLED && p->status == SIGKILL && !mono_before(mono_after_ms(w->now, 1), p->dies_at);
 }
 
 static bool is_accepted_from(const struct world *w, size_t url, uint32_t inode)
 {
         for (size_t i = 0; i <= w->last_kit; i++)
                 for (size_t k = 0; k < WORLD_KEYS; k++)
-                        if (url_of(k) == url && (accepts(&w->p[i]) || is_as_good_as_dead(w, &w->p[i])) && w->p[i].inode[k] == inode)
+                        if (url_of(k) == url && (accepts(&w->p[i]) || ((w->n_deaths || w->p[i].was_early) && is_as_good_as_dead(w, &w->p[i]))) && w->p[i].inode[k] == inode)
                                 return true;
         return false;
 }
@@ -946,7 +956,7 @@ static void check_tickets(struct world *w)
                 }
         }
         if (u->candidate != NO_EPOCH && w->s.served == NO_EPOCH)
-                w->early = u->candidate;
+                comes_early(w, u->candidate);
         if (u->now.id != w->run_id || !succession_serving(&w->s)) { /* while nothing else serves a candidate has all the time */
                 w->run_id = u->now.id;
                 w->run_since = w->now;
@@ -971,7 +981,8 @@ static void check(struct world *w, bool after_clock)
                 broken(w, "two serve");
         if (s->backoff.tokens < 0 || s->backoff.tokens > w->l.backoff.tokens)
                 broken(w, "%d tokens of %d", s->backoff.tokens, w->l.backoff.tokens);
-        if (after_clock && due(w, succession_next(s)))
+        /* Who is sent SIGTERM at the last moment has none left: that is for the clock behind this one, and no further. */
+        if (after_clock && due(w, succession_next(s)) && (w->clocks > 1 || mono_before(succession_next(s), w->now)))
                 broken(w, "a deadline in the past that its step did not consume");
         if (s->stops && mono_before(mono_after_ms(s->stop_kill_by, w->l.epoch.kill_ms), w->now))
                 broken(w, "the stop has not ended");

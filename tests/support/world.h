@@ -17,6 +17,7 @@ struct world_proxy { /* and its kit and its record in the keeper's table */
         bool exited, told, acked;  /* the keeper's record; told: to this agent */
         bool queued, waits;        /* a request in its queue; it waits for an answer */
         enum hr_type request;
+        bool was_early;            /* see world.early */
         unsigned step, hangs_at;   /* of its start; 0: does not hang */
         int code, status;
         uint64_t content;
@@ -49,6 +50,8 @@ struct world {
         struct succession_limits l;
         struct effects fx;
         struct mono now;
+        struct mono clock_at;          /* the moment of the last ON_CLOCK */
+        unsigned clocks;               /* so many of that moment */
         uint64_t seed;
         bool lds, udp;
         bool steady;                   /* the control plane changes nothing */
