@@ -656,6 +656,7 @@ static int keep_proxy(struct parse *p, bool wanted)
                         return r;
         }
         p->out->n_proxy_args = (uint32_t)n;
+        p->out->proxy_from_file = p->n_proxy == 0;
         return 0;
 }
 

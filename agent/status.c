@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What the control and status servers say about the instance: built from the state, nothing else. */
-#include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,7 +12,7 @@
 #include "agent/commands.h"
 #include "agent/json.h"
 #include "agent/metrics/metrics.h"
-#include "agent/same_file.h"
+#include "agent/stale.h"
 
 /* A moment of the monotonic clock as wall time, by what both clocks say now; to the second, so that it does not flicker. */
 static const char *wall_of(int64_t mono_ns, char *buf, size_t size)
@@ -270,82 +267,7 @@ static void write_people(struct agent *a, struct json_writer *w)
         json_end_object(w);
 }
 
-/* ---- what is on disk and not what serves ------------------------------------------------------------- */
-
-static bool differs(const struct kit_maker *m, uint64_t epoch)
-{
-        CLEANUP(free_ptr) char *a = NULL;
-        CLEANUP(free_ptr) char *b = NULL;
-        size_t n, k;
-
-        if (kit_read_content(m, &a, &n) != 0 || kit_read_snapshot(m, epoch, &b, &k) < 0)
-                return false; /* being replaced, or gone: nothing is known to be different */
-        return n != k || memcmp(a, b, n) != 0;
-}
-
-/* As the config of what serves was read: a newer copy of certificates is another matter. Not told apart where there are several. */
-static bool rules_of_served(const struct agent *a, struct kit_maker *m, struct rewrite *rule, char *to, size_t size)
-{
-        const struct epoch *e = succession_look_up(&a->s, a->s.served);
-
-        if (!e || m->n_rules == 0 || e->certs_to == a->certs.last)
-                return true;
-        if (m->n_rules > 1)
-                return false;
-        (void)snprintf(to, size, "%s/certs/%" PRIu64, a->run_dir, e->certs);
-        *rule = (struct rewrite){ m->rules[0].from, to };
-        m->rules = rule;
-        return true;
-}
-
-/* Contents are compared when the file is another one than at the last question: else it costs a stat(). */
-static bool config_differs(const struct agent *a)
-{
-        static struct {
-                struct stat file;
-                uint64_t epoch;
-                bool known, stale;
-        } last;
-        struct kit_maker m = agent_maker(a, a->s.served);
-        struct rewrite rule;
-        char to[512];
-        struct stat st;
-
-        if (a->s.served == NO_EPOCH || !m.protocol || !m.args->config_path)
-                return false;
-        if (stat(m.args->config_path, &st) < 0)
-                return errno == ENOENT; /* the next start would fail */
-        if (last.known && last.epoch == a->s.served && same_file(&last.file, &st))
-                return last.stale;
-        if (!rules_of_served(a, &m, &rule, to, sizeof(to)))
-                return false;
-        last.stale = differs(&m, a->s.served);
-        last.file = st;
-        last.epoch = a->s.served;
-        last.known = true;
-        return last.stale;
-}
-
-/* The file, or what --watch names: that is compared by what was seen last. */
-static bool config_is_stale(const struct agent *a)
-{
-        const struct epoch *e = succession_look_up(&a->s, a->s.served);
-        bool other = e && digest_known(&a->s.disk) && digest_known(&e->digest) && !digest_same(&a->s.disk, &e->digest);
-
-        return config_differs(a) || (other && a->options->watch.n > 0 && !cert_sets_stale(a));
-}
-
-static bool binary_is_stale(struct agent *a)
-{
-        const struct proc *p = agent_proc(a, a->s.served);
-        struct stat now, pinned;
-
-        if (!p || p->binary_fd < 0)
-                return false;
-        if (stat(agent_args(a, a->s.served)->program, &now) < 0)
-                return errno == ENOENT;
-        return fstat(p->binary_fd, &pinned) == 0 && (now.st_dev != pinned.st_dev || now.st_ino != pinned.st_ino);
-}
+/* ---- the pages --------------------------------------------------------------------------------------- */
 
 bool status_sampling(void *userdata, bool start)
 {
@@ -380,12 +302,14 @@ void status_write(void *userdata, bool own, struct json_writer *w)
         json_key(w, "reason"), json_string_value(w, *a->last_reason && !ready ? a->last_reason : reason);
         json_key(w, "paused"), json_bool_value(w, a->s.paused);
         json_key(w, "stale"), json_begin_array(w);
-        if (config_is_stale(a))
+        if (stale_config(a))
                 json_string_value(w, "config");
-        if (binary_is_stale(a))
+        if (stale_binary(a))
                 json_string_value(w, "binary");
         if (cert_sets_stale(a))
                 json_string_value(w, "certs");
+        if (stale_command(a))
+                json_string_value(w, "command");
         json_end_array(w);
         json_key(w, "run_dir"), json_string_value(w, a->run_dir);
         json_key(w, "handover"), json_string_value(w, options_handover(a->options));
@@ -479,9 +403,10 @@ void status_metrics(void *userdata, struct metrics_writer *w)
         metrics_family(w, "baton_config_last_reload_successful", "gauge", "0 after an upgrade that was refused or rolled back.");
         metrics_value(w, "baton_config_last_reload_successful", NULL, NULL, !a->s.reload_failed);
         metrics_family(w, "baton_stale", "gauge", "1 while what is on disk is not what serves.");
-        metrics_value(w, "baton_stale", "what", "config", config_is_stale(a));
-        metrics_value(w, "baton_stale", "what", "binary", binary_is_stale(a));
+        metrics_value(w, "baton_stale", "what", "config", stale_config(a));
+        metrics_value(w, "baton_stale", "what", "binary", stale_binary(a));
         metrics_value(w, "baton_stale", "what", "certs", cert_sets_stale(a));
+        metrics_value(w, "baton_stale", "what", "command", stale_command(a));
         cert_sets_metrics(a, w);
         metrics_family(w, "baton_agent_restarts_total", "counter", "Times the agent was replaced.");
         metrics_value(w, "baton_agent_restarts_total", NULL, NULL, a->keeper.agent_starts > 0 ? a->keeper.agent_starts - 1 : 0);

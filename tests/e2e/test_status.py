@@ -7,7 +7,7 @@ import signal
 import socket
 import urllib.request
 
-from support.config import DELAY_HEADER, Listener, free_port
+from support.config import Config, DELAY_HEADER, Listener, free_port
 from support.envoys import NEWEST, envoy
 from support.instance import wait_until
 
@@ -43,6 +43,40 @@ def test_a_config_that_was_changed_on_disk_is_reported_as_stale(baton):
     new.write_text(served)
     new.rename(baton.config_path)
     assert baton.status()["stale"] == [], "the same content in another file"
+
+
+def test_another_proxy_in_the_file_of_options_is_reported_as_stale_until_it_serves(baton):
+    Config([Listener()]).write(baton.config_path)
+    first = [str(envoy(NEWEST)), "-c", "envoy.yaml", "--log-level", "error"]
+    second, file, new = [*first, "--concurrency", "1"], baton.dir / "baton.json", baton.dir / "new"
+    port = free_port()
+
+    def write(proxy):
+        new.write_text(json.dumps({"drain-time": "0s", "status": [f"127.0.0.1:{port}"], "proxy": proxy}))
+        new.rename(file)
+
+    write(first)
+    baton.start("--config", "baton.json")
+    baton.wait_event("epoch.accepted")
+    assert baton.status()["stale"] == []
+    write(second)
+    assert baton.status()["stale"] == ["command"]
+    assert metrics(port)['baton_stale{what="command"}'] == 1
+    file.write_text('{"proxy": [')
+    assert baton.status()["stale"] == [], "being written"
+    write(second)
+    baton.cli("upgrade", "--", *second)
+    assert baton.status()["stale"] == []
+    write(first)
+    moment = baton.kill_agent()
+    baton.wait_event("agent.restarted", since=moment)
+    assert baton.status()["stale"] == ["command"]
+
+
+def test_a_proxy_on_the_command_line_is_never_stale_for_the_file(baton):
+    (baton.dir / "baton.json").write_text('{"proxy": ["something", "else"]}')
+    baton.run(options=["--config", "baton.json"])
+    assert baton.status()["stale"] == []
 
 
 def test_a_program_that_was_replaced_on_disk_is_reported_as_stale(baton):
