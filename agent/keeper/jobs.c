@@ -32,9 +32,10 @@ static uint32_t find_room(const struct keeper *k)
 static int give_up(pid_t pid)
 {
         int error = errno;
+        siginfo_t end;
 
         (void)kill(pid, SIGKILL);
-        (void)waitid(P_PID, (id_t)pid, NULL, WEXITED);
+        (void)waitid(P_PID, (id_t)pid, &end, WEXITED);
         return -error;
 }
 
