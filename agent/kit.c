@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* See kit.h. Longer than most: what is made for a launch and what removes it know the same names and modes, and nobody else does. */
-#include "agent/kit.h"
-
-#include <dirent.h>
+/* What a launch kit is called, and how it is made. See kit.h; what removes it is in kit_forget.c, its launch record in kit_record.c. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -14,18 +11,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/bootstrap.h"
 #include "agent/cleanup.h"
 #include "agent/effects.h"
 #include "agent/expand.h"
-#include "agent/launch.h"
+#include "agent/kit_parts.h"
 #include "agent/write_all.h"
 
-#define LEFT ".left-" /* a folder that could not be emptied, put aside */
+enum { FILE_BYTES_MAX = 64 * 1024 * 1024, BASE_ID_TRIES = 100 };
 
-enum { FILE_BYTES_MAX = 64 * 1024 * 1024, BASE_ID_TRIES = 100, ENTRIES_MAX = 10000 };
-
-static int path_of(char *ret, size_t size, const char *run_dir, const char *prefix, uint64_t epoch, const char *tail)
+int kit_path(char *ret, size_t size, const char *run_dir, const char *prefix, uint64_t epoch, const char *tail)
 {
         int n = snprintf(ret, size, "%s/%s%" PRIu64 "%s", run_dir, prefix, epoch, tail);
 
@@ -47,22 +41,22 @@ int kit_snapshot_path(const struct kit_maker *m, uint64_t epoch, char *ret, size
         char extension[16];
 
         (void)snprintf(extension, sizeof(extension), "%s", kit_extension(m->args->config_path)); /* a long one is cut */
-        return path_of(ret, size, m->run_dir, "envoy-rev", epoch, extension);
+        return kit_path(ret, size, m->run_dir, "envoy-rev", epoch, extension);
 }
 
 int kit_socket_path(const char *run_dir, uint64_t epoch, char *ret, size_t size)
 {
-        return path_of(ret, size, run_dir, "e", epoch, "/s");
+        return kit_path(ret, size, run_dir, "e", epoch, "/s");
 }
 
 int kit_admin_path(const char *run_dir, uint64_t epoch, char *ret, size_t size)
 {
-        return path_of(ret, size, run_dir, "e", epoch, "/admin");
+        return kit_path(ret, size, run_dir, "e", epoch, "/admin");
 }
 
-static int id_path(const char *run_dir, uint64_t epoch, char *ret, size_t size)
+int kit_id_path(const char *run_dir, uint64_t epoch, char *ret, size_t size)
 {
-        return path_of(ret, size, run_dir, "e", epoch, ".id");
+        return kit_path(ret, size, run_dir, "e", epoch, ".id");
 }
 
 void kit_done(struct kit *k)
@@ -125,158 +119,6 @@ static int write_new_file(const char *path, mode_t mode, gid_t gid, const char *
         if (r < 0)
                 (void)unlink(path);
         return r;
-}
-
-/* ---- what goes -------------------------------------------------------------------------------------- */
-
-/* The folder is the proxy's, and a broken one may have made anything in it: no link is followed. @fd is taken. */
-static void empty_folder(int fd, int depth)
-{
-        unsigned left = ENTRIES_MAX;
-        DIR *d = fdopendir(fd);
-
-        if (!d) {
-                (void)close(fd);
-                return;
-        }
-        /* Ours first, so that nobody adds while we remove; and not for ever. */
-        if (fchown(fd, geteuid(), (gid_t)-1) < 0 || fchmod(fd, 0700) < 0)
-                errno = 0;
-        for (struct dirent *e; left > 0 && (e = readdir(d)); left--) {
-                int in;
-
-                if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || unlinkat(dirfd(d), e->d_name, 0) == 0 || depth == 0)
-                        continue;
-                in = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-                if (in >= 0)
-                        empty_folder(in, depth - 1);
-                (void)unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
-        }
-        closedir(d);
-}
-
-static void remove_folder(const char *path)
-{
-        enum { DEEPEST = 16 };
-        int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-        if (fd < 0)
-                return;
-        empty_folder(fd, DEEPEST);
-        (void)rmdir(path);
-}
-
-static int read_id(const char *run_dir, uint64_t epoch, uint64_t *ret_base_id, uint64_t *ret_command)
-{
-        CLEANUP(free_ptr) char *text = NULL;
-        char path[PATH_MAX], *end;
-        uint64_t base_id;
-        size_t n;
-        int r = id_path(run_dir, epoch, path, sizeof(path));
-
-        if (r == 0)
-                r = kit_read_file(path, &text, &n);
-        if (r < 0)
-                return r;
-        base_id = strtoull(text, &end, 10);
-        if (end == text || base_id > HR_BASE_ID_MAX)
-                return -EINVAL;
-        *ret_base_id = base_id;
-        *ret_command = strtoull(end, NULL, 10);
-        return 0;
-}
-
-int kit_base_id(const char *run_dir, uint64_t epoch, uint64_t *ret)
-{
-        uint64_t base_id, command;
-        int r = read_id(run_dir, epoch, &base_id, &command);
-
-        if (r == 0 && base_id == 0)
-                r = -EINVAL;
-        if (r == 0)
-                *ret = base_id;
-        return r;
-}
-
-uint64_t kit_command(const char *run_dir, uint64_t epoch)
-{
-        uint64_t base_id, command;
-
-        return read_id(run_dir, epoch, &base_id, &command) == 0 ? command : 0;
-}
-
-static void remove_snapshots(const char *run_dir, uint64_t epoch)
-{
-        char prefix[48];
-        size_t n = (size_t)snprintf(prefix, sizeof(prefix), "envoy-rev%" PRIu64 ".", epoch);
-        DIR *d = opendir(run_dir);
-
-        if (!d)
-                return;
-        for (struct dirent *e; (e = readdir(d));)
-                if (strncmp(e->d_name, prefix, n) == 0 ||
-                    (strncmp(e->d_name, prefix, n - 1) == 0 && e->d_name[n - 1] == '\0'))
-                        (void)unlinkat(dirfd(d), e->d_name, 0);
-        closedir(d);
-}
-
-/* @base_id: or 0. Needs no descriptor. The number goes last: while it is on disk, who comes next can remove the segment. */
-static void remove_segment(const char *run_dir, uint64_t epoch, uint64_t base_id)
-{
-        char path[PATH_MAX];
-
-        if (base_id)
-                (void)hr_segment_remove(base_id);
-        if (id_path(run_dir, epoch, path, sizeof(path)) == 0)
-                (void)unlink(path);
-}
-
-void kit_forget_process(const char *run_dir, uint64_t epoch)
-{
-        uint64_t base_id = 0;
-        char path[PATH_MAX];
-        int r = kit_base_id(run_dir, epoch, &base_id);
-
-        if (path_of(path, sizeof(path), run_dir, "e", epoch, "") == 0)
-                remove_folder(path);
-        if (r == 0 || r == -EINVAL) /* else it may name a segment: it stays until it can be read */
-                remove_segment(run_dir, epoch, base_id);
-}
-
-void kit_forget(const char *run_dir, uint64_t epoch)
-{
-        remove_snapshots(run_dir, epoch); /* before the number: what an agent that dies in between leaves, the next one sweeps by it */
-        kit_forget_process(run_dir, epoch);
-}
-
-/* "e12", "e12.id", "envoy-rev12.yaml": the number, or false. */
-static bool epoch_of_name(const char *name, uint64_t *ret)
-{
-        const char *digits = strncmp(name, "envoy-rev", 9) == 0 ? name + 9 : name[0] == 'e' ? name + 1 : NULL;
-        char *end;
-
-        if (!digits || *digits < '0' || *digits > '9')
-                return false;
-        *ret = strtoull(digits, &end, 10);
-        return *end == '\0' || *end == '.';
-}
-
-void kit_sweep(const char *run_dir, bool (*known)(void *userdata, uint64_t epoch), void *userdata)
-{
-        DIR *d = opendir(run_dir);
-        uint64_t epoch;
-
-        if (!d)
-                return;
-        for (struct dirent *e; (e = readdir(d));) {
-                char aside[PATH_MAX];
-
-                if (strstr(e->d_name, LEFT) && snprintf(aside, sizeof(aside), "%s/%s", run_dir, e->d_name) < (int)sizeof(aside))
-                        remove_folder(aside);
-                else if (epoch_of_name(e->d_name, &epoch) && !known(userdata, epoch))
-                        kit_forget(run_dir, epoch);
-        }
-        closedir(d);
 }
 
 /* ---- what comes ------------------------------------------------------------------------------------- */
@@ -386,12 +228,51 @@ static int write_id(const struct kit_maker *m, const char *path, uint64_t base_i
         return write_new_file(path, 0600, (gid_t)-1, text, (size_t)snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64 "\n", base_id, m->command));
 }
 
+static int read_id(const char *run_dir, uint64_t epoch, uint64_t *ret_base_id, uint64_t *ret_command)
+{
+        CLEANUP(free_ptr) char *text = NULL;
+        char path[PATH_MAX], *end;
+        uint64_t base_id;
+        size_t n;
+        int r = kit_id_path(run_dir, epoch, path, sizeof(path));
+
+        if (r == 0)
+                r = kit_read_file(path, &text, &n);
+        if (r < 0)
+                return r;
+        base_id = strtoull(text, &end, 10);
+        if (end == text || base_id > HR_BASE_ID_MAX)
+                return -EINVAL;
+        *ret_base_id = base_id;
+        *ret_command = strtoull(end, NULL, 10);
+        return 0;
+}
+
+int kit_base_id(const char *run_dir, uint64_t epoch, uint64_t *ret)
+{
+        uint64_t base_id, command;
+        int r = read_id(run_dir, epoch, &base_id, &command);
+
+        if (r == 0 && base_id == 0)
+                r = -EINVAL;
+        if (r == 0)
+                *ret = base_id;
+        return r;
+}
+
+uint64_t kit_command(const char *run_dir, uint64_t epoch)
+{
+        uint64_t base_id, command;
+
+        return read_id(run_dir, epoch, &base_id, &command) == 0 ? command : 0;
+}
+
 /* Creating the segment exclusively is what reserves a base id; its number is on disk before, so that it can be removed. */
 static int reserve_base_id(const struct kit_maker *m, uint64_t epoch, uint64_t *ret, char *reterr, size_t reterr_size)
 {
         struct hr_segment_layout layout = HR_SEGMENT_DEFAULT;
         char path[PATH_MAX];
-        int r = id_path(m->run_dir, epoch, path, sizeof(path));
+        int r = kit_id_path(m->run_dir, epoch, path, sizeof(path));
 
         for (int i = 0; r == 0 && i < BASE_ID_TRIES; i++) {
                 uint32_t draw;
@@ -448,7 +329,7 @@ static int make_folder(const char *folder)
         if (getrandom(&draw, sizeof(draw), 0) != (ssize_t)sizeof(draw))
                 return -errno;
         errno = EEXIST;
-        n = snprintf(aside, sizeof(aside), "%s" LEFT "%08x", folder, draw);
+        n = snprintf(aside, sizeof(aside), "%s" KIT_LEFT "%08x", folder, draw);
         if (n >= (int)sizeof(aside) || rename(folder, aside) < 0)
                 return -errno;
         return mkdir(folder, 0700) < 0 ? -errno : 0;
@@ -458,7 +339,7 @@ static int make_folder(const char *folder)
 static int bind_names(const struct kit_maker *m, uint64_t epoch, struct kit *k, char *reterr, size_t reterr_size)
 {
         char folder[PATH_MAX], path[PATH_MAX];
-        int r = path_of(folder, sizeof(folder), m->run_dir, "e", epoch, "");
+        int r = kit_path(folder, sizeof(folder), m->run_dir, "e", epoch, "");
 
         if (r == 0)
                 r = kit_socket_path(m->run_dir, epoch, path, sizeof(path));
@@ -477,28 +358,17 @@ static int bind_names(const struct kit_maker *m, uint64_t epoch, struct kit *k, 
         return r;
 }
 
-void kit_run_as(struct launch *l, const struct proxy_user *u)
-{
-        if (!u->other)
-                return;
-        l->flags |= LAUNCH_SET_IDS | LAUNCH_CHOWN_OUTPUT;
-        l->uid = u->uid;
-        l->gid = u->gid;
-        l->groups = u->groups;
-        l->n_groups = u->n_groups;
-}
-
 /* Others send to it: who they are comes along. */
 static int bind_notify(const struct kit_maker *m, uint64_t epoch, struct sockaddr_un *ret_addr, int *ret_fd, char *reterr, size_t reterr_size)
 {
         char folder[PATH_MAX], path[PATH_MAX];
         CLEANUP(close_fd) int fd = -1;
         int one = 1;
-        int r = path_of(folder, sizeof(folder), m->run_dir, "e", epoch, "");
+        int r = kit_path(folder, sizeof(folder), m->run_dir, "e", epoch, "");
 
         *ret_addr = (struct sockaddr_un){ .sun_family = AF_UNIX };
         if (r == 0)
-                r = path_of(path, sizeof(path), m->run_dir, "e", epoch, "/notify");
+                r = kit_path(path, sizeof(path), m->run_dir, "e", epoch, "/notify");
         if (r == 0 && (size_t)snprintf(ret_addr->sun_path, sizeof(ret_addr->sun_path), "%s", path) >= sizeof(ret_addr->sun_path))
                 r = -ENAMETOOLONG;
         if (r == 0)
@@ -518,54 +388,11 @@ static int bind_notify(const struct kit_maker *m, uint64_t epoch, struct sockadd
         return r;
 }
 
-/* An Envoy that takes part in hot restart asks for its parent's death itself; any other process is told. */
-static int seal(const struct kit_maker *m, char *const *argv, const char *const *envp, const char *binary, const char *out_name,
-                uint32_t flags, int *ret_fd)
-{
-        struct launch l = {
-                .argv = (const char *const *)argv,
-                .envp = envp ? envp : (const char *const *)m->environment,
-                .path = m->args->program,
-                .binary = binary,
-                .out = out_name,
-                .err = out_name,
-                .flags = flags,
-                .oom_score_adj = INT32_MIN,
-                .nofile_soft = m->nofile_soft,
-                .nofile_hard = m->nofile_hard,
-                .listen = m->listen,
-                .listen_names = m->listen_names,
-                .n_listen = m->n_listen,
-        };
-
-        kit_run_as(&l, m->user);
-        return launch_seal(&l, ret_fd);
-}
-
-/* What it leaves behind would go on accepting beside its successor: see LAUNCH_ALONE. */
-static int seal_plain(const struct kit_maker *m, const char *notify, const char *binary, struct kit *k)
-{
-        CLEANUP(free_ptr) const char **envp = NULL;
-        char variable[sizeof(((struct sockaddr_un *)0)->sun_path) + 16];
-        size_t n = 0;
-
-        while (m->environment[n])
-                n++;
-        envp = calloc(n + 2, sizeof(*envp));
-        if (!envp)
-                return -ENOMEM;
-        memcpy(envp, m->environment, n * sizeof(*envp));
-        (void)snprintf(variable, sizeof(variable), "NOTIFY_SOCKET=%s", notify);
-        if (m->notify)
-                envp[n] = variable;
-        return seal(m, m->args->all, envp, binary, "", LAUNCH_DEATH_SIGNAL | LAUNCH_ALONE, &k->record_fd);
-}
-
 static int make_plain(const struct kit_maker *m, uint64_t epoch, const char *binary, struct kit *k, char *reterr, size_t reterr_size)
 {
         struct sockaddr_un notify = { 0 };
         char path[PATH_MAX];
-        int r = id_path(m->run_dir, epoch, path, sizeof(path));
+        int r = kit_id_path(m->run_dir, epoch, path, sizeof(path));
 
         if (r == 0)
                 r = write_id(m, path, 0);
@@ -575,42 +402,10 @@ static int make_plain(const struct kit_maker *m, uint64_t epoch, const char *bin
                 r = bind_notify(m, epoch, &notify, &k->notify_fd, reterr, reterr_size);
         if (r < 0)
                 return r;
-        r = seal_plain(m, notify.sun_path, binary, k);
+        r = kit_seal_plain(m, notify.sun_path, binary, k);
         if (r < 0)
                 (void)snprintf(reterr, reterr_size, "cannot make the launch record: %s", strerror(-r));
         return r;
-}
-
-/* Return: 0; KIT_E_CONFIG: --config-yaml cannot be merged; -errno */
-static int make_record(const struct kit_maker *m, uint64_t epoch, bool udp, const char *binary, struct kit *k)
-{
-        CLEANUP(free_strv) char **argv = NULL;
-        CLEANUP(free_ptr) char *yaml = NULL;
-        char socket_path[PATH_MAX], config[PATH_MAX], admin[PATH_MAX];
-        int r;
-
-        r = kit_socket_path(m->run_dir, epoch, socket_path, sizeof(socket_path));
-        if (r == 0)
-                r = kit_admin_path(m->run_dir, epoch, admin, sizeof(admin));
-        if (r == 0)
-                r = kit_snapshot_path(m, epoch, config, sizeof(config));
-        if (r == 0)
-                r = bootstrap_merge_admin(m->args->config_yaml, admin, &yaml);
-        if (r == -EINVAL)
-                return KIT_E_CONFIG;
-        if (r == 0)
-                r = proxy_args_compose(m->args,
-                                       &(struct launch_params){
-                                               .epoch = epoch,
-                                               .base_id = k->base_id,
-                                               .socket_path = socket_path,
-                                               .config_path = m->args->config_path ? config : NULL,
-                                               .config_yaml = yaml,
-                                               .drain_time_s = m->drain_time_s,
-                                               .parent_shutdown_time_s = udp ? 0 : 315360000,
-                                       },
-                                       &argv);
-        return r < 0 ? r : seal(m, argv, NULL, binary, "", 0, &k->record_fd);
 }
 
 static int make_envoy(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool udp, const char *binary, struct kit *k, char *reterr,
@@ -624,7 +419,7 @@ static int make_envoy(const struct kit_maker *m, uint64_t epoch, uint64_t copy_o
                 r = bind_names(m, epoch, k, reterr, reterr_size);
         if (r != 0)
                 return r;
-        r = make_record(m, epoch, udp, binary, k);
+        r = kit_seal_envoy(m, epoch, udp, binary, k);
         if (r == KIT_E_CONFIG)
                 (void)snprintf(reterr, reterr_size, "%s", "--config-yaml is not a YAML mapping");
         else if (r < 0)
@@ -644,35 +439,11 @@ int kit_make(const struct kit_maker *m, uint64_t epoch, uint64_t copy_of, bool u
                         : make_plain(m, epoch, binary, &k, reterr, reterr_size);
         if (r != 0) {
                 if (k.base_id)
-                        remove_segment(m->run_dir, epoch, k.base_id);
+                        kit_remove_segment(m->run_dir, epoch, k.base_id);
                 kit_forget(m->run_dir, epoch);
                 return r;
         }
         *ret = k;
         k = KIT_NULL;
         return 0;
-}
-
-int kit_version_record(const struct kit_maker *m, const char *binary, const char *out_name, int *ret_fd)
-{
-        CLEANUP(free_strv) char **argv = NULL;
-        int r = proxy_args_compose_version(m->args, &argv);
-
-        return r < 0 ? r : seal(m, argv, NULL, binary, out_name, LAUNCH_DEATH_SIGNAL, ret_fd);
-}
-
-int kit_validate_record(const struct kit_maker *m, uint64_t epoch, const char *binary, const char *out_name, int *ret_fd)
-{
-        CLEANUP(free_strv) char **argv = NULL;
-        CLEANUP(free_ptr) char *yaml = NULL;
-        char config[PATH_MAX], admin[PATH_MAX];
-        int r = kit_snapshot_path(m, epoch, config, sizeof(config));
-
-        if (r == 0)
-                r = kit_admin_path(m->run_dir, epoch, admin, sizeof(admin));
-        if (r == 0)
-                r = bootstrap_merge_admin(m->args->config_yaml, admin, &yaml);
-        if (r == 0)
-                r = proxy_args_compose_validate(m->args, m->args->config_path ? config : NULL, yaml, &argv);
-        return r < 0 ? r : seal(m, argv, NULL, binary, out_name, LAUNCH_DEATH_SIGNAL, ret_fd);
 }
