@@ -142,7 +142,7 @@ static void parse_options(struct agent *a, int argc, char **argv)
         case 0:
                 break;
         case OPTIONS_HELP:
-        case OPTIONS_PRINT: /* options.c has printed what was asked for */
+        case OPTIONS_PRINT: /* options_show.c has printed what was asked for */
                 give_up(a, 0);
                 break;
         default:

@@ -26,8 +26,6 @@ FORGIVEN = {
     ("gcc", "agent/look.c", "-Wanalyzer-malloc-leak"): "takes an index, whose bound it has lost, for one that reaches over what was allocated",
     ("gcc", "agent/proxy_args.c", "-Wanalyzer-malloc-leak"): "has lost what was stored at an index that is counted up",
     ("gcc", "agent/watch/interests.c", "-Wanalyzer-malloc-leak"): "the same",
-    ("clang", "agent/options.c", "core.NonNullParamChecker"): "has lost that a value which was counted was stored",
-    ("clang", "agent/options.c", "core.NullDereference"): "the same",
 }
 WARNING = re.compile(r"^(\S+?):\d+:\d+: (?:warning|error): .*\[(?:CWE-\d+\] \[)?([\w.-]+)\]$", re.M)
 

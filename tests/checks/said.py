@@ -31,12 +31,11 @@ def events(root):
 
 def run_options(root):
     """The options of `baton run`."""
-    text = (root / "agent/options.c").read_text()
-    table = re.search(r"\bstruct option_key \w+\[\w*\] = \{(.*?)\n\};", text, re.S)[1]
+    table = re.search(r"\bstruct option_key \w+\[\w*\] = \{(.*?)\n\};", (root / "agent/options_table.c").read_text(), re.S)[1]
     found = re.findall(r'^\s+\{ "([a-z-]+)", (?:"|NULL)', table, re.M)
-    found += re.findall(r'longs\[\w+[^]]*\] = \(struct option\)\{ "([a-z-]+)"', text)
+    found += re.findall(r'longs\[\w+[^]]*\] = \(struct option\)\{ "([a-z-]+)"', (root / "agent/options.c").read_text())
     if len(found) < 30:
-        raise SystemExit(f"only {len(found)} options were found in agent/options.c: said.py does not see them any more")
+        raise SystemExit(f"only {len(found)} options were found in agent/options_table.c and options.c: said.py does not see them any more")
     return found
 
 
