@@ -49,6 +49,11 @@ int ctl_admin(const struct ctl *c, const char *method, const char *target, int64
 /* The body goes to @line line by line as it comes. Return: as above */
 int ctl_stream(const struct ctl *c, const char *path, void (*line)(const char *text, size_t n, void *userdata), void *userdata);
 
+/* events.c: verbs */
+int verb_status(struct ctl *c);
+int verb_events(struct ctl *c);
+int verb_why(struct ctl *c);
+
 /* orders.c: verbs */
 int verb_upgrade(struct ctl *c);
 int verb_rollback(struct ctl *c);
