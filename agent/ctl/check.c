@@ -3,8 +3,7 @@
  * baton check: would an upgrade to this config and this proxy be tried? All that its preflight looks at is looked at here,
  * by a client, with or without an instance: options, arguments, the proxy and its versions, the config by the proxy's own
  * judgement, the static listeners. Nothing is touched: the instance is asked for its status and no more, sockets are bound and
- * never listen, the proxy reads a private copy of the config that is gone at the end. Longer than most: one question after the
- * other of one check; what runs programs and what shows the answers are files of their own.
+ * never listen, the proxy reads a private copy of the config that is gone at the end.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -14,18 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "agent/bind_probe.h"
-#include "agent/certs_option.h"
 #include "agent/cleanup.h"
 #include "agent/ctl/check.h"
 #include "agent/duration.h"
 #include "agent/instance.h"
 #include "agent/json.h"
 #include "agent/kit.h"
-#include "agent/listen_spec.h"
 #include "agent/proxy_words.h"
 
 enum { TIMEOUT_MS = 10000, STATUS_MS = 10000 };
@@ -34,17 +29,14 @@ extern char **environ;
 
 /* ---- what is wrong ---------------------------------------------------------------------------------- */
 
-/* One line, and nothing in it that steers a terminal: it may be the words of a proxy or of a config. */
-static void clean(char *text)
+void check_clean(char *text)
 {
         for (unsigned char *p = (unsigned char *)text; *p; p++)
                 if (*p < ' ' || *p == 0x7f || (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0))
                         *p = *p == '\n' || *p == '\t' ? ' ' : '?';
 }
 
-static void problem(struct check *c, bool invalid, const char *what, const char *format, ...) __attribute__((format(printf, 4, 5)));
-
-static void problem(struct check *c, bool invalid, const char *what, const char *format, ...)
+void check_add_problem(struct check *c, bool invalid, const char *what, const char *format, ...)
 {
         struct check_problem *more = reallocarray(c->problems, c->n_problems + 1, sizeof(*more)), *p;
         va_list ap;
@@ -58,11 +50,11 @@ static void problem(struct check *c, bool invalid, const char *what, const char 
         va_start(ap, format);
         (void)vsnprintf(p->reason, sizeof(p->reason), format, ap);
         va_end(ap);
-        clean(p->what);
-        clean(p->reason);
+        check_clean(p->what);
+        check_clean(p->reason);
 }
 
-static void note(struct check *c, const char *text)
+void check_add_note(struct check *c, const char *text)
 {
         if (c->n_notes < sizeof(c->notes) / sizeof(c->notes[0]))
                 c->notes[c->n_notes++] = text;
@@ -133,11 +125,11 @@ static int take_ours(struct check *c, int argc, char **argv, struct words *w)
                 } else if (options && (strcmp(word, "--timeout") == 0 || strncmp(word, "--timeout=", 10) == 0)) {
                         duration = word[9] ? word + 10 : i + 1 < argc ? argv[++i] : "";
                         if (duration_parse(duration, &c->timeout_ms) < 0 || c->timeout_ms <= 0) {
-                                problem(c, true, "options", "--timeout: '%s' is no duration: use ms, s, min or h", duration);
+                                check_add_problem(c, true, "options", "--timeout: '%s' is no duration: use ms, s, min or h", duration);
                                 return -1;
                         }
                 } else if (add_word(w, word) < 0 || (options && options_want_value(word) && i + 1 < argc && add_word(w, argv[++i]) < 0)) {
-                        problem(c, true, "options", "more than %zu words", sizeof(w->list) / sizeof(w->list[0]) - 2);
+                        check_add_problem(c, true, "options", "more than %zu words", sizeof(w->list) / sizeof(w->list[0]) - 2);
                         return -1;
                 }
                 options = options && strcmp(word, "--") != 0;
@@ -152,13 +144,13 @@ static int ask_status(struct check *c, const struct options *o, char **ret_body)
 
         if (instance_find(options_str(o, o->run_dir), options_str(o, o->name), c->ctl->found, sizeof(c->ctl->found), &e) != 0) {
                 if (c->diff)
-                        problem(c, false, "instance", "%s", e.text);
+                        check_add_problem(c, false, "instance", "%s", e.text);
                 return EXIT_NO_INSTANCE;
         }
         status = ctl_request(c->ctl, "GET", "/v1/status", STATUS_MS, ret_body);
         if (status == 200)
                 return EXIT_FINE;
-        problem(c, false, "instance", "it does not tell its status: %s", status < 0 ? strerror(-status) : "it refuses");
+        check_add_problem(c, false, "instance", "it does not tell its status: %s", status < 0 ? strerror(-status) : "it refuses");
         return EXIT_FAILED;
 }
 
@@ -203,7 +195,7 @@ static int read_options(struct check *c, struct words *w, bool *ret_over)
                 if (status == EXIT_NO_INSTANCE && c->diff)
                         return status;
                 if (status == EXIT_FINE && !add_running_command(body, w)) {
-                        problem(c, true, "arguments", "the instance does not tell what it runs: write it behind --");
+                        check_add_problem(c, true, "arguments", "the instance does not tell what it runs: write it behind --");
                         return EXIT_USAGE;
                 }
                 if (status == EXIT_FINE)
@@ -216,16 +208,16 @@ static int read_options(struct check *c, struct words *w, bool *ret_over)
         c->options = &o;
         c->guard.user = &o.user;
         if (r != 0) {
-                problem(c, true, "options", "%s", without_verb(error.text));
+                check_add_problem(c, true, "options", "%s", without_verb(error.text));
                 return EXIT_USAGE;
         }
         for (size_t i = 0; i < o.n_proxy_args; i++)
                 argv[i] = options_proxy_arg(&o, i);
         r = proxy_args_read(argv, o.n_proxy_args, o.handover == HANDOVER_ENVOY, &c->args, &refused);
         if (r != 0)
-                problem(c, true, "arguments", "%s", without_verb(refused.text));
+                check_add_problem(c, true, "arguments", "%s", without_verb(refused.text));
         else if (c->args.plain)
-                problem(c, true, "arguments", "with these the proxy is run plainly, once: there is nothing to check");
+                check_add_problem(c, true, "arguments", "with these the proxy is run plainly, once: there is nothing to check");
         return verdict(c);
 }
 
@@ -243,7 +235,7 @@ static void read_status(struct check *c, const char *body)
                 return;
         if (json_string(&d, json_get(&d, JSON_ROOT, "handover"), handover, sizeof(handover)) == 0 &&
             (strcmp(handover, "envoy") == 0) != (c->options->handover == HANDOVER_ENVOY))
-                problem(c, false, "instance", "it runs with --handover %s, and no upgrade changes that", handover);
+                check_add_problem(c, false, "instance", "it runs with --handover %s, and no upgrade changes that", handover);
         epochs = json_get(&d, JSON_ROOT, "epochs");
         for (json_node i = json_first(&d, epochs); i != JSON_NONE; i = json_next(&d, epochs, i)) {
                 char state[32];
@@ -268,14 +260,6 @@ static void read_status(struct check *c, const char *body)
         json_done(&d);
 }
 
-static bool is_held(const struct check *c, const char *url)
-{
-        for (size_t i = 0; i < c->running.n_urls; i++)
-                if (strcmp(c->running.urls[i], url) == 0)
-                        return true;
-        return false;
-}
-
 /* ---- the proxy -------------------------------------------------------------------------------------- */
 
 /* Return: false: it did not run to an end of its own; why is a problem by now */
@@ -286,15 +270,15 @@ static bool run_proxy(struct check *c, char *const *argv, const char *doing, str
 
         c->interrupted = r == -EINTR;
         if (r < 0 && !c->interrupted)
-                problem(c, false, "proxy", "cannot run it: %s", strerror(-r));
+                check_add_problem(c, false, "proxy", "cannot run it: %s", strerror(-r));
         if (r < 0)
                 return false;
         if (out->error)
-                problem(c, false, "proxy", "%s cannot be executed: %s", c->args.program, strerror(out->error));
+                check_add_problem(c, false, "proxy", "%s cannot be executed: %s", c->args.program, strerror(out->error));
         else if (out->timed_out)
-                problem(c, false, "proxy", "%s did not end within %s", doing, duration_text(c->timeout_ms, text, sizeof(text)));
+                check_add_problem(c, false, "proxy", "%s did not end within %s", doing, duration_text(c->timeout_ms, text, sizeof(text)));
         else if (out->signal)
-                problem(c, false, "proxy", "%s was ended by signal %d (%s)", doing, out->signal, strsignal(out->signal));
+                check_add_problem(c, false, "proxy", "%s was ended by signal %d (%s)", doing, out->signal, strsignal(out->signal));
         return !out->error && !out->timed_out && !out->signal;
 }
 
@@ -314,11 +298,11 @@ static bool is_executable(struct check *c)
         const char *path = c->args.program;
 
         if (stat(path, &st) < 0)
-                problem(c, false, "proxy", "%s: %s", path, strerror(errno));
+                check_add_problem(c, false, "proxy", "%s: %s", path, strerror(errno));
         else if (!S_ISREG(st.st_mode))
-                problem(c, false, "proxy", "%s is not a file", path);
+                check_add_problem(c, false, "proxy", "%s is not a file", path);
         else if (access(path, X_OK) < 0)
-                problem(c, false, "proxy", "%s cannot be executed: %s", path, strerror(errno));
+                check_add_problem(c, false, "proxy", "%s cannot be executed: %s", path, strerror(errno));
         else
                 return true;
         return false;
@@ -340,7 +324,7 @@ static bool ask_proxy(struct check *c, const char *option, struct check_output *
                 return false;
         if (out->status == 0)
                 return true;
-        problem(c, false, "proxy", "%s ended with status %d: %s", option, out->status, last_line(out->text));
+        check_add_problem(c, false, "proxy", "%s ended with status %d: %s", option, out->status, last_line(out->text));
         return false;
 }
 
@@ -351,7 +335,7 @@ static void read_version(struct check *c, const char *text)
 
         if (slash)
                 (void)snprintf(c->version, sizeof(c->version), "%.*s", (int)strcspn(slash + 1, "/\n"), slash + 1);
-        clean(c->version);
+        check_clean(c->version);
 }
 
 static void read_hot_restart_version(struct check *c, const char *text)
@@ -360,9 +344,10 @@ static void read_hot_restart_version(struct check *c, const char *text)
         struct hr_segment_layout have = { 0 };
         bool told = proxy_words_version(text, strlen(text), &have, c->hot_restart_version, sizeof(c->hot_restart_version));
 
-        clean(c->hot_restart_version);
+        check_clean(c->hot_restart_version);
         if (!told || have.version != want.version || have.bytes != want.bytes)
-                problem(c, false, "hot restart version", "it is '%s', and baton speaks %" PRIu64 ".%" PRIu64, c->hot_restart_version, want.version, want.bytes);
+                check_add_problem(c, false, "hot restart version", "it is '%s', and baton speaks %" PRIu64 ".%" PRIu64,
+                                  c->hot_restart_version, want.version, want.bytes);
 }
 
 static bool check_proxy(struct check *c)
@@ -393,9 +378,9 @@ static void validate(struct check *c, const struct check_copy *copy, const char 
             !run_proxy(c, argv, "--mode validate", &out) || out.status == 0)
                 return;
         if (proxy_words(out.text, out.n, out.status, words, sizeof(words)))
-                problem(c, true, "config", "%s", words);
+                check_add_problem(c, true, "config", "%s", words);
         else
-                problem(c, false, "proxy", "--mode validate ended with status %d: %s", out.status, last_line(out.text));
+                check_add_problem(c, false, "proxy", "--mode validate ended with status %d: %s", out.status, last_line(out.text));
 }
 
 /* The copy's name is nothing to the user: what the proxy says of it is said of the file. */
@@ -424,21 +409,21 @@ static bool check_config(struct check *c, bool runs)
         if (c->args.config_path)
                 r = kit_read_config(c->args.config_path, c->options->expand_env ? environ : NULL, NULL, 0, &text, &n, words, sizeof(words));
         if (r != 0) {
-                problem(c, r == KIT_E_CONFIG, "config", "%s", words);
+                check_add_problem(c, r == KIT_E_CONFIG, "config", "%s", words);
                 return false;
         }
         bootstrap_read(text, n, c->args.config_yaml, c->args.config_path, &c->facts);
         if (c->args.config_path)
                 r = check_copy_make(&c->options->user, kit_extension(c->args.config_path), text, n, &copy);
         if (r < 0) {
-                problem(c, false, "config", "cannot make a copy to be validated: %s", strerror(-r));
+                check_add_problem(c, false, "config", "cannot make a copy to be validated: %s", strerror(-r));
                 return true;
         }
         if (*copy.folder)
                 (void)snprintf(admin, sizeof(admin), "%s/admin", copy.folder);
         r = bootstrap_merge_admin(c->args.config_yaml, admin, &yaml);
         if (r < 0)
-                problem(c, r == -EINVAL, "config", "--config-yaml %s", r == -EINVAL ? "is not a YAML mapping" : "cannot be merged");
+                check_add_problem(c, r == -EINVAL, "config", "--config-yaml %s", r == -EINVAL ? "is not a YAML mapping" : "cannot be merged");
         else if (runs)
                 validate(c, &copy, yaml);
         name_the_file(c, &copy, before);
@@ -456,124 +441,13 @@ static int64_t count_workers(struct check *c)
 
         if (told >= 0)
                 return told > 0 ? told : 1;
-        note(c, "without --concurrency the proxy counts its CPUs itself, and a limit of its cgroup may count: workers are a guess");
+        check_add_note(c, "without --concurrency the proxy counts its CPUs itself, and a limit of its cgroup may count: workers are a guess");
         if (sched_getaffinity(0, sizeof(set), &set) < 0)
                 return -1;
         for (size_t i = 0; c->args.kept[i]; i++)
                 if (strcmp(c->args.kept[i], "--cpuset-threads") == 0)
                         return CPU_COUNT(&set);
         return CPU_COUNT(&set) == online ? online : -1;
-}
-
-/* ---- listeners -------------------------------------------------------------------------------------- */
-
-static struct check_row *add_row(struct check *c, const char *url, bool reuse_port, enum check_change change)
-{
-        struct check_row *more = reallocarray(c->rows, c->n_rows + 1, sizeof(*more)), *row;
-
-        if (!more)
-                return NULL;
-        c->rows = more;
-        row = &more[c->n_rows++];
-        *row = (struct check_row){ .reuse_port = reuse_port, .change = change };
-        (void)snprintf(row->address, sizeof(row->address), "%s", url);
-        clean(row->address);
-        return row;
-}
-
-static void check_new_listener(struct check *c, size_t i)
-{
-        const char *url = c->facts.urls[i];
-        bool held = is_held(c, url);
-        enum check_change change = !c->diff ? CHANGE_NONE : held ? CHANGE_PASSED : CHANGE_OPENED;
-        struct check_row *row = add_row(c, url, c->facts.listeners[i].reuse_port, change);
-        const char *text = "";
-        int r;
-
-        if (!row)
-                return;
-        if (held)
-                text = "held by the instance";
-        else if ((r = bind_probe(url, &c->facts.listeners[i], &c->options->user)) < 0)
-                problem(c, false, url, "cannot be bound: %s", strerror(-r)), text = "cannot be bound";
-        else if (r == BIND_PROBE_UNKNOWN)
-                text = "not tried";
-        (void)snprintf(row->note, sizeof(row->note), "%s", text);
-}
-
-static bool is_new(const struct check *c, const char *url)
-{
-        for (size_t i = 0; i < c->facts.n_urls; i++)
-                if (strcmp(c->facts.urls[i], url) == 0)
-                        return true;
-        return false;
-}
-
-static void check_listeners(struct check *c)
-{
-        bool outside = bootstrap_listeners_from_outside(&c->facts);
-
-        for (size_t i = 0; i < c->facts.n_urls; i++)
-                check_new_listener(c, i);
-        for (size_t i = 0; c->diff && i < c->running.n_urls; i++)
-                if (!is_new(c, c->running.urls[i])) {
-                        struct check_row *row = add_row(c, c->running.urls[i], true, outside ? CHANGE_NONE : CHANGE_CLOSED);
-
-                        if (row && outside)
-                                (void)snprintf(row->note, sizeof(row->note), "%s", "not in the file: the control plane may have it");
-                }
-        if (!c->facts.readable)
-                note(c, "the listeners are unknown: the config cannot be read as YAML or JSON");
-        else if (outside)
-                note(c, "listeners of the control plane (LDS) are unknown here");
-}
-
-/* As they lie there now: what `run` would refuse at its start. */
-static void check_certs(struct check *c)
-{
-        const struct options *o = c->options;
-        const struct certs_policy policy = certs_option_policy(o);
-
-        for (uint32_t i = 0; i < o->certs.n; i++) {
-                __attribute__((cleanup(certs_set_done))) struct certs_set set = CERTS_SET_NULL;
-                const char *word = options_str(o, o->certs.items[i]), *layout;
-                struct certs_option option;
-                struct certs_names names;
-                struct certs_facts facts;
-                struct certs_error e = { "" };
-
-                if (certs_option_parse(word, &option, &e) != 0 ||
-                    certs_load(option.dir, option.named ? &option.names : NULL, &names, &layout, &set, &e) != 0 ||
-                    certs_judge(&set, &policy, (int64_t)time(NULL), &facts, &e) != CERTS_GOOD)
-                        problem(c, false, word, "%s", e.text);
-        }
-        if (o->certs.n > 0 && o->certs_mode == CERTS_RESTART)
-                note(c, "the config is validated with the certificates where they lie: an upgrade leads it to a checked copy");
-}
-
-/* Without the protocol: what --listen names. */
-static void check_sockets(struct check *c)
-{
-        for (uint32_t i = 0; i < c->options->listen.n; i++) {
-                const char *word = options_str(c->options, c->options->listen.items[i]), *text = "";
-                const struct bootstrap_listener plain = { .binds = true };
-                const struct proxy_user ourselves = { .other = false };
-                struct listen_spec spec;
-                struct check_row *row;
-                bool held;
-                int r = listen_spec_read(word, &spec);
-
-                if (r < 0)
-                        continue; /* cannot be: options.c has read it */
-                held = is_held(c, spec.key.url);
-                row = add_row(c, spec.key.url, false, !c->diff ? CHANGE_NONE : held ? CHANGE_PASSED : CHANGE_OPENED);
-                if (held)
-                        text = "held by the instance";
-                else if ((r = bind_probe(spec.key.url, &plain, &ourselves)) < 0)
-                        problem(c, false, word, "cannot be bound: %s", strerror(-r)), text = "cannot be bound";
-                if (row)
-                        (void)snprintf(row->note, sizeof(row->note), "%s", text);
-        }
 }
 
 /* ---- the whole -------------------------------------------------------------------------------------- */
@@ -584,7 +458,7 @@ static void look_at_all(struct check *c)
 
         check_certs(c);
         if (c->options->handover != HANDOVER_ENVOY) {
-                note(c, "not an Envoy: nothing to validate but that it can be executed, and that it can have its sockets");
+                check_add_note(c, "not an Envoy: nothing to validate but that it can be executed, and that it can have its sockets");
                 check_sockets(c);
                 return;
         }

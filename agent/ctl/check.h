@@ -53,6 +53,18 @@ struct check {
         size_t n_notes;
 };
 
+/* One line, and nothing in it that steers a terminal: it may be the words of a proxy or of a config. */
+void check_clean(char *text);
+
+/* @invalid: the config or the arguments. Both are shown at the end; a note changes no verdict and lives as long as the process */
+void check_add_problem(struct check *c, bool invalid, const char *what, const char *format, ...) __attribute__((format(printf, 4, 5)));
+void check_add_note(struct check *c, const char *text);
+
+/* check_listeners.c: rows, problems, notes */
+void check_listeners(struct check *c); /* of the config, as far as it names them; with --diff also those that go */
+void check_certs(struct check *c);     /* as they lie there now: what `run` would refuse at its start */
+void check_sockets(struct check *c);   /* without the protocol: what --listen names */
+
 /* check_show.c */
 void check_show_table(const struct check *c);
 void check_show_json(const struct check *c);

@@ -23,6 +23,7 @@ ANALYZERS = {
                          "core.uninitialized.Branch") for x in ("-Xclang", f"-analyzer-disable-checker={checker}")],
 }
 FORGIVEN = {
+    ("gcc", "agent/ctl/check_listeners.c", "-Wanalyzer-double-free"): "takes a reallocarray() that failed for one that has freed",
     ("gcc", "agent/look.c", "-Wanalyzer-malloc-leak"): "takes an index, whose bound it has lost, for one that reaches over what was allocated",
     ("gcc", "agent/proxy_args.c", "-Wanalyzer-malloc-leak"): "has lost what was stored at an index that is counted up",
     ("gcc", "agent/watch/interests.c", "-Wanalyzer-malloc-leak"): "the same",
