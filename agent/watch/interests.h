@@ -16,6 +16,7 @@ struct interest {
         char *name;    /* an entry of it; NULL: any */
         size_t target; /* which path it is about */
         bool gone;     /* for its user: whoever watched the directory has to do so again */
+        int told;      /* for its user: what the watch of the directory was set to; 0: there is none, or another interest has it */
         bool content;  /* what is written to the entry matters; else only that it comes, goes or is replaced */
 };
 

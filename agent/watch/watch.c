@@ -112,12 +112,28 @@ static int mask_of(const struct interests *s, size_t i)
 }
 
 /* What the library was told of these directories stands; of others it is only not asked for any more. */
-static bool told_before(const struct watcher *w, const char *dir, int mask)
+static int told_before(const struct watcher *w, const char *dir)
 {
         for (size_t i = 0; i < w->before.n; i++)
-                if (strcmp(w->before.list[i].dir, dir) == 0 && mask_of(&w->before, i))
-                        return mask_of(&w->before, i) == mask && !w->before.list[i].gone;
-        return false;
+                if (w->before.list[i].told && !w->before.list[i].gone && strcmp(w->before.list[i].dir, dir) == 0)
+                        return w->before.list[i].told;
+        return 0;
+}
+
+/* Of a directory that it knows already the library forgets some memory with each call: once it was told of more, that stands. */
+static bool tell(struct watcher *w, struct interest *one, int mask)
+{
+        int told = told_before(w, one->dir);
+
+        if ((told & mask) == mask) {
+                one->told = told;
+                return true;
+        }
+        if (inotifytools_watch_file(one->dir, told | mask)) {
+                one->told = told | mask;
+                return true;
+        }
+        return inotifytools_error() == ENOENT || inotifytools_error() == ENOTDIR; /* where it has just gone, what it lay in is watched */
 }
 
 static void watch_all(struct watcher *w)
@@ -127,14 +143,12 @@ static void watch_all(struct watcher *w)
         if (blind)
                 warn(w, "cannot watch all", "", "too many directories");
         for (size_t i = 0; i < w->interests.n; i++) {
-                const char *dir = w->interests.list[i].dir;
                 int mask = mask_of(&w->interests, i);
 
-                if (!mask || told_before(w, dir, mask) || inotifytools_watch_file(dir, mask) || inotifytools_error() == ENOENT ||
-                    inotifytools_error() == ENOTDIR)
-                        continue; /* where it has just gone, what it lay in is watched */
+                if (!mask || tell(w, &w->interests.list[i], mask))
+                        continue;
                 blind = true;
-                warn(w, "cannot watch", dir, strerror(inotifytools_error()));
+                warn(w, "cannot watch", w->interests.list[i].dir, strerror(inotifytools_error()));
         }
         w->blind = blind;
 }
