@@ -48,7 +48,7 @@ static int read_header(const struct state_file *s, unsigned slot, struct slot_he
 {
         if (pread(s->fd, ret, sizeof(*ret), slot_at(s, slot)) != (ssize_t)sizeof(*ret) || ret->magic == 0)
                 return STATE_E_EMPTY;
-        if (ret->magic != STATE_MAGIC || ret->n > s->slot_bytes - sizeof(*ret))
+        if (ret->magic != STATE_MAGIC || ret->n > s->slot_bytes - sizeof(*ret) || ret->seq == UINT64_MAX /* nothing follows it */)
                 return STATE_E_CORRUPT;
         return ret->version == STATE_VERSION ? 0 : STATE_E_VERSION;
 }
