@@ -52,10 +52,10 @@ def crash(baton):
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_kill_9_refuses_nobody_and_leaves_nobody_behind(baton, hammer, count, name):
+def test_kill_9_refuses_nobody_and_leaves_nobody_behind(baton, hammer, name):
     server = SERVERS[name](baton).run()
     with hammer(server, clients=8, kept=0) as load:
-        for i in range(count(20, 3)):
+        for i in range(20):
             load.mark(f"kill {i}")
             accepted, dead = crash(baton)
             assert session(dead) == [], "what is left of a dead master accepts beside its successor"
@@ -63,7 +63,7 @@ def test_kill_9_refuses_nobody_and_leaves_nobody_behind(baton, hammer, count, na
             wait_until(lambda: session(accepted["pid"]) and get(server.port), "an answer")
             load.mark(f"up {i}")
     assert load.refused == 0 and load.failed_otherwise == 0 and load.ok > 0, load
-    tell(f"{name}, {count(20, 3)} kills", load)
+    tell(f"{name}, 20 kills", load)
 
 
 def test_the_agent_and_the_server_may_die_together(baton, hammer, count):
