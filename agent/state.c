@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,7 +49,7 @@ static int read_header(const struct state_file *s, unsigned slot, struct slot_he
 {
         if (pread(s->fd, ret, sizeof(*ret), slot_at(s, slot)) != (ssize_t)sizeof(*ret) || ret->magic == 0)
                 return STATE_E_EMPTY;
-        if (ret->magic != STATE_MAGIC || ret->n > s->slot_bytes - sizeof(*ret) || ret->seq == UINT64_MAX /* nothing follows it */)
+        if (ret->magic != STATE_MAGIC || ret->n > s->slot_bytes - sizeof(*ret))
                 return STATE_E_CORRUPT;
         return ret->version == STATE_VERSION ? 0 : STATE_E_VERSION;
 }
@@ -66,10 +67,17 @@ static int read_slot(const struct state_file *s, unsigned slot, void *buf, size_
         return 0;
 }
 
+/* The numbers go round: a spoiled slot may have any. */
+static bool is_newer(uint64_t seq, uint64_t than)
+{
+        return (int64_t)(seq - than) > 0;
+}
+
 int state_open(int fd, size_t max_bytes, struct state_file **ret)
 {
         struct state_file *s = calloc(1, sizeof(*s));
         struct slot_header h;
+        bool any = false;
 
         if (!s)
                 return -ENOMEM;
@@ -80,7 +88,8 @@ int state_open(int fd, size_t max_bytes, struct state_file **ret)
         }
         s->slot_bytes = sizeof(struct slot_header) + max_bytes;
         for (unsigned i = 0; i < 2; i++)
-                if (read_header(s, i, &h) == 0 && h.seq > s->seq) {
+                if (read_header(s, i, &h) == 0 && (!any || is_newer(h.seq, s->seq))) {
+                        any = true;
                         s->seq = h.seq;
                         s->next = !i;
                 }
@@ -120,12 +129,13 @@ int state_load(struct state_file *s, void *buf, size_t size, size_t *ret_n)
 
         for (unsigned i = 0; i < 2; i++)
                 r[i] = read_header(s, i, &h[i]);
-        first = r[0] == 0 && (r[1] != 0 || h[0].seq > h[1].seq) ? 0 : 1;
+        first = r[0] == 0 && (r[1] != 0 || is_newer(h[0].seq, h[1].seq)) ? 0 : 1;
         for (unsigned i = 0; i < 2; i++) {
                 unsigned slot = i == 0 ? first : !first;
 
                 r[slot] = read_slot(s, slot, buf, size, &h[slot]);
                 if (r[slot] == 0) {
+                        s->seq = h[slot].seq;
                         s->next = !slot;
                         *ret_n = h[slot].n;
                         return 0;
