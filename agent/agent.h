@@ -66,6 +66,7 @@ struct proc {
         int pid;
         int pidfd;
         int parent_fd, child_fd, udp_fd; /* -1: none */
+        struct stat binary;   /* the executable as it was when it was pinned; all 0: there was none */
         int binary_fd;        /* O_PATH: the executable as it was when its content was taken from disk; -1: none */
         int notify_fd;        /* of a proxy without the protocol: where it says READY=1; -1: none */
         ev_io parent_io, child_io, udp_io, notify_io;

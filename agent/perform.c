@@ -27,13 +27,19 @@
 #include "agent/watch_content.h"
 
 /* What served comes back, even if another file lies at its path by now: a copy of content is a copy of the binary, too. */
-static int pin_binary(struct agent *a, uint64_t epoch, uint64_t copy_of)
+static int pin_binary(struct agent *a, uint64_t epoch, uint64_t copy_of, struct stat *ret)
 {
         const struct proc *source = copy_of == CONTENT_DISK ? NULL : agent_proc(a, copy_of);
+        int fd;
 
-        if (source && source->binary_fd >= 0)
+        if (source && source->binary_fd >= 0) {
+                *ret = source->binary;
                 return fcntl(source->binary_fd, F_DUPFD_CLOEXEC, 3);
-        return open(agent_args(a, epoch)->program, O_PATH | O_CLOEXEC); /* if there is none, the launch will say so */
+        }
+        fd = open(agent_args(a, epoch)->program, O_PATH | O_CLOEXEC); /* if there is none, the launch will say so */
+        if (fd < 0 || fstat(fd, ret) < 0)
+                *ret = file_at(agent_args(a, epoch)->program);
+        return fd;
 }
 
 static int hold_kit(struct agent *a, uint64_t epoch, const struct kit *k, int binary_fd)
@@ -104,7 +110,8 @@ static bool find_original(struct agent *a, const struct kit_maker *m, uint64_t e
 static void make_kit(struct agent *a, const struct effect *fx)
 {
         CLEANUP(kit_done) struct kit k = KIT_NULL;
-        CLEANUP(close_fd) int binary_fd = pin_binary(a, fx->epoch, (uint64_t)fx->value);
+        struct stat pinned;
+        CLEANUP(close_fd) int binary_fd = pin_binary(a, fx->epoch, (uint64_t)fx->value, &pinned);
         struct kit_maker maker = agent_maker(a, fx->epoch);
         bool udp = escrow_holds_udp(&a->s.escrow);
         struct held_name binary = held_name(HELD_BINARY, fx->epoch);
@@ -115,7 +122,11 @@ static void make_kit(struct agent *a, const struct effect *fx)
         bool copy;
         struct proc *p;
         const char *lack = (uint64_t)fx->value == CONTENT_DISK || (uint64_t)fx->value == CONTENT_KEPT ? cert_sets_lack(a) : NULL;
-        int r = lack ? KIT_E_CONFIG : kit_make(&maker, fx->epoch, (uint64_t)fx->value, udp, binary_fd >= 0 ? binary.text : "", &k, error, sizeof(error));
+        int r;
+
+        if ((uint64_t)fx->value == CONTENT_DISK)
+                watch_content_tried(a, &maker, &pinned);
+        r = lack ? KIT_E_CONFIG : kit_make(&maker, fx->epoch, (uint64_t)fx->value, udp, binary_fd >= 0 ? binary.text : "", &k, error, sizeof(error));
 
         if (lack)
                 (void)snprintf(error, sizeof(error), "the certificates are refused: %.400s", lack);
@@ -132,6 +143,7 @@ static void make_kit(struct agent *a, const struct effect *fx)
         p = agent_proc(a, fx->epoch);
         if (p) {
                 p->binary_fd = TAKE_FD(binary_fd);
+                p->binary = pinned;
                 p->notify_fd = TAKE_FD(k.notify_fd);
                 p->child_used = true; /* a new name: nobody before us has asked anything by it */
         }
@@ -192,16 +204,20 @@ static void close_proc(struct agent *a, uint64_t epoch, bool keep_binary)
 {
         struct proc *p = agent_proc(a, epoch);
         int binary_fd = p && keep_binary ? TAKE_FD(p->binary_fd) : -1;
+        struct stat binary;
 
         if (!p)
                 return;
+        binary = p->binary;
         proc_close(p);
         if (!keep_binary)
                 return;
         proc_open(a, epoch, 0, -1, -1, -1);
         p = agent_proc(a, epoch);
-        if (p)
-                p->binary_fd = binary_fd;
+        if (!p)
+                return;
+        p->binary_fd = binary_fd;
+        p->binary = binary;
 }
 
 static void forget(struct agent *a, const struct effect *fx)

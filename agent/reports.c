@@ -194,11 +194,13 @@ void report(struct agent *a, const struct effect *fx)
         case REPORT_WAITING:
                 log_event(LOG_NOTICE, name, F_INT("wait_ms", fx->arg), F_UINT("n", a->s.backoff.n),
                           F_INT("tokens", a->s.backoff.tokens),
-                          F_STR("do", *config_of(a, a->s.wanted) ? "a change of the config or of the program ends the wait" : "a change of the program ends the wait, and `baton upgrade` does"));
+                          F_STR("do", *config_of(a, a->s.wanted)
+                                              ? "a change of the config or of the program ends the wait"
+                                              : "a change of the program ends the wait, and `baton upgrade` does"));
                 return;
         case REPORT_EXHAUSTED:
                 log_event(LOG_ERR, name, F_INT("failed_in_a_row", fx->arg), F_STR("reason", a->last_reason),
-                          F_STR("then", a->limits.wait_exhausted ? "ports refuse until the config changes"
+                          F_STR("then", a->limits.wait_exhausted ? "ports refuse until the config, the certificates or the program changes"
                                                                  : "ports closed, baton ends with status 1"));
                 return;
         case REPORT_REJECTED:

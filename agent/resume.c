@@ -206,6 +206,8 @@ static void adopt_kit(struct agent *a, struct inventory *inv, size_t i, const st
         if (!p)
                 return;
         p->binary_fd = TAKE_FD(fds[HELD_BINARY]);
+        if (p->binary_fd < 0 || fstat(p->binary_fd, &p->binary) < 0)
+                p->binary = (struct stat){ .st_ino = 0 };
         p->notify_fd = TAKE_FD(fds[HELD_NOTIFY]);
         if (job)
                 adopt_process(p, rebuilt, job, pidfd, ret);

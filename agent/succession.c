@@ -243,7 +243,8 @@ static void wanted_ended(struct step *t, struct epoch *e, struct mono accepted)
                 return;
         }
         s->relaunch_at = mono_after_ms(t->now, wait < 0 ? 0 : wait);
-        effects_report(t->out, e->number, REPORT_WAITING, wait < 0 ? 0 : wait);
+        if (wait >= 0) /* else only for the verdict */
+                effects_report(t->out, e->number, REPORT_WAITING, wait);
         step_watch_content(t);
 }
 

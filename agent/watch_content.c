@@ -11,19 +11,6 @@
 
 enum { LOOK_EVERY_S = 1 };
 
-/* Links are followed: what they lead to is what would be started. */
-static struct stat file_at(const char *path)
-{
-        struct stat st;
-
-        return path && stat(path, &st) == 0 ? st : (struct stat){ 0 };
-}
-
-static bool is_there(const struct stat *st)
-{
-        return st->st_nlink > 0;
-}
-
 static bool config_changed(struct content_wait *c, const struct kit_maker *m)
 {
         CLEANUP(free_ptr) char *text = NULL;
@@ -39,40 +26,59 @@ static bool config_changed(struct content_wait *c, const struct kit_maker *m)
         return true;
 }
 
-static bool program_changed(struct content_wait *c, const struct kit_maker *m)
+static bool program_changed(struct content_wait *c, const struct stat *now)
 {
-        struct stat now = file_at(m->args->program);
-
-        if (!is_there(&now) || same_file(&now, &c->program))
-                return false;
-        c->program = now;
+        if (now->st_nlink == 0 || same_file(now, &c->program))
+                return false; /* one that has gone cannot be started */
+        c->program = *now;
         return true;
 }
 
+/* Repeats until nothing has moved in between. */
 static void on_settled(struct ev_loop *loop, ev_timer *w, int revents)
 {
         struct agent *a = w->data;
-        const struct kit_maker m = agent_maker(a, a->content.epoch);
-        bool config = config_changed(&a->content, &m), program = program_changed(&a->content, &m);
+        struct content_wait *c = &a->content;
+        const struct kit_maker m = agent_maker(a, c->epoch);
+        struct stat now = file_at(m.args->config_path);
 
         (void)revents;
+        if (!same_file(&now, &c->seen_config)) {
+                c->seen_config = now;
+                return;
+        }
         ev_timer_stop(loop, w);
-        if (config || program)
-                agent_feed(a, &(struct succession_input){ .event = ON_CONTENT, .value = config ? CHANGED_RELAUNCH : CHANGED_PROGRAM });
+        if (config_changed(c, &m))
+                agent_feed(a, &(struct succession_input){ .event = ON_CONTENT, .value = CHANGED_RELAUNCH });
 }
 
-/* Files are often written in pieces: read them when nothing has moved for the debounce. */
+/*
+ * Files are often written in pieces. A config that is read too early is refused by the proxy, at the cost of a start; a program that is
+ * started too early may do anything, so it counts only when two looks have found it the same.
+ */
 static void on_look(struct ev_loop *loop, ev_timer *w, int revents)
 {
         struct agent *a = w->data;
-        const struct kit_maker m = agent_maker(a, a->content.epoch);
-        struct content_seen now = { file_at(m.args->config_path), file_at(m.args->program) };
+        struct content_wait *c = &a->content;
+        const struct kit_maker m = agent_maker(a, c->epoch);
+        struct stat config = file_at(m.args->config_path), program = file_at(m.args->program);
+        bool still = same_file(&program, &c->seen_program);
 
         (void)revents;
-        if (same_file(&now.config, &a->content.seen.config) && same_file(&now.program, &a->content.seen.program))
-                return;
-        a->content.seen = now;
-        ev_timer_again(loop, &a->content.settle);
+        if (!same_file(&config, &c->seen_config))
+                ev_timer_again(loop, &c->settle);
+        c->seen_config = config;
+        c->seen_program = program;
+        if (still && program_changed(c, &program))
+                agent_feed(a, &(struct succession_input){ .event = ON_CONTENT, .value = CHANGED_PROGRAM });
+}
+
+static void take_config(struct content_wait *c, const struct kit_maker *m)
+{
+        free(TAKE(c->config));
+        c->config_bytes = 0;
+        if (m->args->config_path)
+                (void)kit_read_content(m, &c->config, &c->config_bytes);
 }
 
 static void take_baseline(struct agent *a, const struct kit_maker *m, uint64_t epoch, enum content_watch how)
@@ -80,21 +86,27 @@ static void take_baseline(struct agent *a, const struct kit_maker *m, uint64_t e
         struct content_wait *c = &a->content;
         const struct proc *p = agent_proc(a, epoch);
 
-        free(TAKE(c->config));
-        c->config_bytes = 0;
         c->based = true;
         c->served = a->s.served;
         if (how == WATCH_SINCE_NOW) {
-                if (m->args->config_path)
-                        (void)kit_read_content(m, &c->config, &c->config_bytes);
+                take_config(c, m);
                 c->program = file_at(m->args->program);
                 return;
         }
+        free(TAKE(c->config));
+        c->config_bytes = 0;
         (void)kit_read_snapshot(m, epoch, &c->config, &c->config_bytes);
-        if (!p) /* no kit was made of it: what is there has not been tried, and is no news either */
-                c->program = file_at(m->args->program);
-        else if (p->binary_fd < 0 || fstat(p->binary_fd, &c->program) < 0)
-                c->program = (struct stat){ 0 };
+        c->program = p ? p->binary : file_at(m->args->program); /* no kit was made of it: it has not been tried, and is no news either */
+}
+
+void watch_content_tried(struct agent *a, const struct kit_maker *m, const struct stat *program)
+{
+        struct content_wait *c = &a->content;
+
+        if (!c->based || c->served != a->s.served)
+                return;
+        take_config(c, m);
+        c->program = *program;
 }
 
 void watch_content(struct agent *a, uint64_t epoch, enum content_watch how)
@@ -116,7 +128,8 @@ void watch_content(struct agent *a, uint64_t epoch, enum content_watch how)
         c->look.data = a;
         c->settle.data = a;
         c->epoch = epoch;
-        c->seen = (struct content_seen){ file_at(m.args->config_path), file_at(m.args->program) };
+        c->seen_config = file_at(m.args->config_path);
+        c->seen_program = file_at(m.args->program);
         c->on = true;
         ev_timer_again(a->loop, &c->look);
         ev_timer_again(a->loop, &c->settle); /* it may have changed since it was last looked at */

@@ -16,15 +16,14 @@
 #include "agent/effects.h"
 
 struct agent;
+struct kit_maker;
 
 struct content_wait {
         bool on;
         uint64_t epoch;          /* whose command line names what is looked at */
         ev_timer look;           /* each second: has one of the two moved? */
-        ev_timer settle;         /* nothing has moved for the debounce */
-        struct content_seen {
-                struct stat config, program; /* all 0: it was not there */
-        } seen;                  /* at the last look */
+        ev_timer settle;         /* the config has not moved for the debounce */
+        struct stat seen_config, seen_program; /* at the last look; all 0: it was not there */
         bool based;              /* there is a baseline: these */
         uint64_t served;         /* what had served when it was taken */
         char *config;            /* NULL: none, or it could not be read */
@@ -33,3 +32,6 @@ struct content_wait {
 };
 
 void watch_content(struct agent *a, uint64_t epoch, enum content_watch how);
+
+/** watch_content_tried() - what is on disk is about to be read for a kit, whoever saw it first; @program: as it was pinned */
+void watch_content_tried(struct agent *a, const struct kit_maker *m, const struct stat *program);

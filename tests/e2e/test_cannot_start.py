@@ -335,7 +335,45 @@ def test_another_program_ends_the_wait_before_the_next_launch(baton, through):
     assert baton.status()["stale"] == []
 
 
-def test_a_program_that_is_touched_by_nobody_does_not_end_the_wait(baton):
+@pytest.mark.parametrize("dies", ["nobody", "the agent"])
+def test_broken_content_that_comes_late_in_a_wait_is_tried_once(baton, dies):
+    """Two look at the config during a wait: whoever is first, what was tried is tried."""
+    wrapper, listener = Wrapper(baton.dir), Listener(body="served")
+    baton.run(wrapper.path, listeners=[listener], options=["--retry-initial", "4s", "--debounce", "10ms", "--stable", NEVER])
+    moment = baton.kill_proxy()
+    baton.wait_event("relaunch.waiting", since=moment)
+    if dies == "the agent":
+        moment = baton.kill_agent()
+        baton.wait_event("agent.restarted", since=moment)
+    with pytest.raises(TimeoutError):
+        baton.wait_event("content.changed", since=moment, timeout=0.5)  # the look with which a wait begins is over
+    unknown_field(baton.config_path, listener)
+    baton.wait_event("content.changed", since=moment)
+    baton.wait_event("epoch.accepted", since=moment)
+    assert body_of(listener) == "served"
+    assert len([e for e in baton.events("epoch.exited") if not e["accepted"]]) == 1
+    assert len(baton.events("content.changed")) == 1
+
+
+def test_a_program_that_is_written_slowly_is_started_when_it_is_whole(baton):
+    wrapper, good, listener = Wrapper(baton.dir), Wrapper(fresh_folder(baton, "good")), Listener(body="served")
+    program, text = baton.dir / "envoy-in-use", good.path.read_bytes()
+    program.symlink_to(baton.dir / "installed")
+    shutil.copy2(wrapper.path, baton.dir / "installed")
+    baton.run(program, listeners=[listener], options=["--retry-initial", "60s", "--stable", NEVER])
+    moment = baton.kill_proxy()
+    baton.wait_event("relaunch.waiting", since=moment)
+    with open(baton.dir / "installed", "wb") as new:
+        for i in range(0, len(text), 1 + len(text) // 12):  # a piece each 250 ms
+            new.write(text[i:i + 1 + len(text) // 12])
+            new.flush()
+            time.sleep(0.25)
+    baton.wait_event("epoch.accepted", since=moment)
+    assert len(baton.events("content.changed")) == 1 and len([e for e in baton.events()[moment:] if e["event"] == "epoch.launched"]) == 1
+    assert good.starts() == 1 and body_of(listener) == "served"
+
+
+def test_a_program_whose_mode_changes_is_no_other_program(baton):
     wrapper, listener = Wrapper(baton.dir), Listener()
     baton.run(wrapper.path, listeners=[listener], options=["--retry-initial", "3s", "--debounce", "50ms", "--stable", NEVER])
     moment = baton.kill_proxy()

@@ -48,6 +48,27 @@ def crash(baton):
     return baton.wait_event("epoch.accepted", since=moment), pid
 
 
+def test_another_program_ends_the_wait_where_no_config_is_known(baton):
+    server, program, new = Server(baton), baton.dir / "server", baton.dir / "new"
+
+    def write(path, first):
+        path.write_text(f"#!/bin/sh\n{first}\nexec {' '.join(map(str, server.command))}\n")
+        path.chmod(0o755)
+
+    write(program, f"test ! -e {baton.dir}/broken || exit 1")
+    write(new, "")
+    server.command = [program]
+    server.run("--retry-initial", "60s", "--stable", "1h")
+    moment = baton.moment()
+    end(baton.proxy_pid())
+    assert "program" in baton.wait_event("relaunch.waiting", since=moment)["do"]
+    (baton.dir / "broken").touch()
+    new.rename(program)
+    assert "program" in baton.wait_event("content.changed", since=moment)["then"]
+    baton.wait_event("epoch.accepted", since=moment)
+    assert get(server.port)
+
+
 # ---- kill -9 ---------------------------------------------------------------------------------------------------
 
 
