@@ -180,7 +180,7 @@ static enum look_lack key_lacks(const struct escrow *e, uint32_t index, const st
 {
         const struct escrow_key *k = &e->keys[index];
         const struct escrow_claim *c = escrow_claim(e, index, g->epoch);
-        const struct look_key *seen = look_find(look, index);
+        const struct look_key *seen = escrow_looked_at(look, index);
         bool asked = c->epoch == g->epoch;
 
         if (!k->inode || k->leaving || hr_key_is_udp(&k->key))
@@ -281,7 +281,7 @@ void escrow_settle(struct escrow *e, uint64_t epoch, const struct look *look, st
         if (look->harvest_failed)
                 return; /* nothing was learned: keep what there is */
         for (uint32_t i = 0; i < e->n; i++)
-                settle_key(e, epoch, i, look_find(look, i), look->warming, out);
+                settle_key(e, epoch, i, escrow_looked_at(look, i), look->warming, out);
 }
 
 void escrow_terminated(struct escrow *e, uint64_t epoch, struct effects *out)

@@ -23,7 +23,7 @@ static inline void escrow_keep_opened(struct escrow_key *k)
 }
 
 /* What the look brought for this key. Return: NULL: nothing, it did not ask for it */
-static inline const struct look_key *look_find(const struct look *look, uint32_t key)
+static inline const struct look_key *escrow_looked_at(const struct look *look, uint32_t key)
 {
         for (size_t i = 0; i < look->n; i++)
                 if (look->keys[i].key == key)

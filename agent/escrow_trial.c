@@ -117,7 +117,7 @@ static bool trial_leaves(const struct escrow *e, uint32_t i, const struct look_k
 bool escrow_trial_leaves_any(const struct escrow *e, const struct look *look)
 {
         for (uint32_t i = 0; i < e->n; i++)
-                if (trial_leaves(e, i, look_find(look, i)))
+                if (trial_leaves(e, i, escrow_looked_at(look, i)))
                         return true;
         return false;
 }
@@ -127,7 +127,7 @@ void escrow_commit(struct escrow *e, const struct look *look, struct effects *ou
         uint64_t epoch = e->trial;
 
         for (uint32_t i = 0; i < e->n; i++) {
-                e->keys[i].leaving = e->keys[i].leaving || trial_leaves(e, i, look_find(look, i));
+                e->keys[i].leaving = e->keys[i].leaving || trial_leaves(e, i, escrow_looked_at(look, i));
                 e->keys[i].by[CLAIM_WANTED] = e->keys[i].by[CLAIM_TRIAL];
                 escrow_keep_opened(&e->keys[i]);
         }

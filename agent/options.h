@@ -54,8 +54,8 @@ struct options {
         int64_t on_exhausted, on_clean_exit, log_format, certs_mode, certs_verify;
         int64_t log_level;     /* LOG_DEBUG... */
         struct proxy_user user; /* --proxy-user, as it was found at the start */
-        bool proxy_from_file;  /* that of --config, and not the command line, names the proxy */
         bool drain_time_given; /* else Envoy's --drain-time-s counts */
+        bool proxy_from_file;  /* that of --config, and not the command line, names the proxy; in what was padding: older ones say no */
         uint32_t n_proxy_args;
         options_string proxy_args[OPTIONS_PROXY_ARGS_MAX];
         uint32_t n_strings; /* bytes used */

@@ -14,26 +14,33 @@
 #include "agent/json.h"
 #include "agent/same_file.h"
 
-/* Of the last question: it holds until the file is another one, or another generation serves. */
+/* A sure answer: it holds until the file is another one, or another generation serves. */
 struct verdict {
         bool known, stale;
         struct stat file;
         uint64_t epoch;
 };
 
+static bool take_verdict(struct verdict *v, int differs, const struct stat *file, uint64_t served)
+{
+        *v = (struct verdict){ differs >= 0, differs > 0, *file, served };
+        return v->stale;
+}
+
 static bool still_holds(const struct verdict *v, const struct stat *now, uint64_t served)
 {
         return v->known && v->epoch == served && same_file(&v->file, now);
 }
 
-static bool differs(const struct kit_maker *m, uint64_t epoch)
+/* Return: 1: it differs; 0: it does not; -1: being replaced, or gone, or nothing of ours is left to read it with: nothing is known */
+static int differs(const struct kit_maker *m, uint64_t epoch)
 {
         CLEANUP(free_ptr) char *a = NULL;
         CLEANUP(free_ptr) char *b = NULL;
         size_t n, k;
 
         if (kit_read_content(m, &a, &n) != 0 || kit_read_snapshot(m, epoch, &b, &k) < 0)
-                return false; /* being replaced, or gone: nothing is known to be different */
+                return -1;
         return n != k || memcmp(a, b, n) != 0;
 }
 
@@ -68,8 +75,7 @@ static bool config_differs(const struct agent *a)
                 return last.stale;
         if (!rules_of_served(a, &m, &rule, to, sizeof(to)))
                 return false;
-        last = (struct verdict){ true, differs(&m, a->s.served), st, a->s.served };
-        return last.stale;
+        return take_verdict(&last, differs(&m, a->s.served), &st, a->s.served);
 }
 
 /* The file, or what --watch names: that is compared by what was seen last. */
@@ -93,8 +99,8 @@ bool stale_binary(struct agent *a)
         return fstat(p->binary_fd, &pinned) == 0 && (now.st_dev != pinned.st_dev || now.st_ino != pinned.st_ino);
 }
 
-/* Are these the words of the file's "proxy"? What cannot be read says nothing: it is being replaced, or baton would refuse it. */
-static bool names_other_words(const char *path, char *const *words)
+/* Are these the words of the file's "proxy"? Return: as differs(); what is no JSON is being written, or baton would refuse it */
+static int names_other_words(const char *path, char *const *words)
 {
         CLEANUP(free_ptr) char *text = NULL;
         CLEANUP(json_done) struct json doc = { 0 };
@@ -104,13 +110,13 @@ static bool names_other_words(const char *path, char *const *words)
         size_t n;
 
         if (kit_read_file(path, &text, &n) < 0 || json_parse(text, n, &doc, &error) != 0)
-                return false;
+                return -1;
         proxy = json_get(&doc, JSON_ROOT, "proxy");
         if (!json_is_array(&doc, proxy))
-                return true;
+                return 1;
         for (at = json_first(&doc, proxy); *words && at != JSON_NONE; at = json_next(&doc, proxy, at), words++)
                 if (json_string(&doc, at, word, sizeof(word)) != 0 || strcmp(word, *words) != 0)
-                        return true;
+                        return 1;
         return *words || at != JSON_NONE;
 }
 
@@ -120,9 +126,11 @@ bool stale_command(const struct agent *a)
         const char *path = options_str(a->options, a->options->config);
         struct stat st;
 
-        if (a->s.served == NO_EPOCH || !a->options->proxy_from_file || stat(path, &st) < 0)
+        if (a->s.served == NO_EPOCH || !a->options->proxy_from_file)
                 return false;
-        if (!still_holds(&last, &st, a->s.served))
-                last = (struct verdict){ true, names_other_words(path, agent_args(a, a->s.served)->all), st, a->s.served };
-        return last.stale;
+        if (stat(path, &st) < 0)
+                return errno == ENOENT; /* the next start would fail */
+        if (still_holds(&last, &st, a->s.served))
+                return last.stale;
+        return take_verdict(&last, names_other_words(path, agent_args(a, a->s.served)->all), &st, a->s.served);
 }

@@ -98,7 +98,7 @@ def test_ten_thousand_changes_in_five_seconds_are_one_upgrade_at_a_time_and_cost
             new.rename(path)
             time.sleep(max(0, began + i * seconds / writes - time.monotonic()))
         took = time.monotonic() - began
-        wait_until(lambda: bodies(listener) == f"body{writes - 1}", "the last one serves")
+        wait_until(lambda: bodies(listener) == f"body{writes - 1}" and baton.status()["state"] == "serving", "the last one serves")
         started, committed = baton.events("upgrade.started"), baton.events("upgrade.committed")
         after = [memory_kib(pid) for pid in processes]
     print(f"figures: {writes} changes in {took:.1f} s: {len(started)} upgrades; KiB of agent, baton-watch, keeper: {before} -> {after}")

@@ -65,7 +65,7 @@ class Ca:
             (self.dir / "index").write_text("")
             (self.dir / "serial").write_text(f"{serial:x}\n")
             openssl("ca", "-batch", "-config", "ca.cnf", "-in", f"{file}.csr", "-cert", f"{issuer}.crt", "-keyfile", f"{issuer}.key", "-notext",
-                    "-startdate", start, "-days", days, "-extfile", "ext", "-out", f"{file}.crt", cwd=self.dir)
+                    "-startdate", start, "-enddate", f"{int(start[:4]) + 1}{start[4:]}", "-extfile", "ext", "-out", f"{file}.crt", cwd=self.dir)
             return serial
         openssl("x509", "-req", "-in", f"{file}.csr", *signer, "-set_serial", serial, "-days", days, "-extfile", "ext", "-out", f"{file}.crt",
                 cwd=self.dir)
