@@ -3,7 +3,7 @@
 """check_docs.py ROOT: the documents name what the code has, and all of it.
 
 Every event that a source can say is listed in docs/operations.md, and no other; every option that the documents tell a user
-to give is one that a source knows; every link inside the tree leads somewhere.
+to give is one that a source knows; every link inside the tree leads somewhere; nothing is left to be filled in.
 """
 import pathlib
 import re
@@ -15,6 +15,7 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/design.md", "docs/hardening.m
              "docs/your-server.md", "packaging/container/README.md")
 EVENTS = re.compile(r"^## Log and events\n(.*?)^## ", re.M | re.S)
 OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]+)")
+OPEN = re.compile(r"@[A-Z]{2,}@|\b(TODO|FIXME|TBD)\b")
 # Of other programs: Envoy, cmake, ctest, git, docker, systemd's, curl, and of our scripts.
 FOREIGN = set("""concurrency log-level mode restart-epoch base-id use-dynamic-base-id hot-restart-version socket-path parent-shutdown-time-s config-path
     config-yaml disable-hot-restart drain-time-s skip-hot-restart-parent-stats skip-hot-restart-on-no-parent preset build install prefix
@@ -41,6 +42,8 @@ def findings(root):
         text = (root / name).read_text()
         for option in sorted(set(OPTION.findall(text)) - options):
             yield f"{name}: nobody knows the option --{option}"
+        for left in OPEN.finditer(text):
+            yield f"{name}: {left[0]} is to be filled in"
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
             if not (root / name).parent.joinpath(target).exists():
                 yield f"{name}: the link to {target} leads nowhere"
