@@ -159,6 +159,36 @@ Test(state, a_damaged_newest_gives_way_to_the_older_one_and_two_damaged_ones_are
         (void)close(fd);
 }
 
+Test(state, after_a_spoiled_slot_of_any_number_the_next_state_is_the_newest)
+{
+        static const uint64_t numbers[] = { 0, 1, 2, 3, INT64_MAX - 1, INT64_MAX, (uint64_t)INT64_MAX + 1, (uint64_t)INT64_MAX + 2, UINT64_MAX - 1, UINT64_MAX };
+        enum { NUMBER_AT = 16 };
+
+        for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+                for (int loads = 0; loads < 2; loads++) {
+                        int fd = new_file(), r;
+                        struct state_file *s = opened(fd);
+                        char text[MAX_BYTES];
+                        size_t n;
+
+                        store(s, "one");
+                        store(s, "two");
+                        (void)state_free(s);
+                        cr_assert_eq(pwrite(fd, "X", 1, INDEX_BYTES + SLOT_BYTES + HEADER_BYTES), 1);
+                        cr_assert_eq(pwrite(fd, &numbers[i], sizeof(numbers[i]), INDEX_BYTES + SLOT_BYTES + NUMBER_AT), (ssize_t)sizeof(numbers[i]));
+                        cr_assert_str_eq(loaded(fd, &r), "one");
+                        s = opened(fd);
+                        if (loads)
+                                cr_assert_eq(state_load(s, text, sizeof(text), &n), 0);
+                        store(s, "three");
+                        expect(fd, "three");
+                        store(s, "four");
+                        expect(fd, "four");
+                        (void)state_free(s);
+                        (void)close(fd);
+                }
+}
+
 Test(state, an_image_of_another_version_is_told_from_a_corrupt_one)
 {
         uint32_t version = 99;
