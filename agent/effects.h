@@ -49,6 +49,7 @@ enum content_watch {
         WATCH_OFF,
         WATCH_SINCE_SNAPSHOT, /* tell when it differs from the snapshot of the epoch */
         WATCH_SINCE_NOW,
+        WATCH_LAUNCHED,       /* off; but if nothing is known to compare with, what is on disk now is it for the waits to come */
 };
 
 enum report_kind {

@@ -200,7 +200,7 @@ void report(struct agent *a, const struct effect *fx)
                 return;
         case REPORT_EXHAUSTED:
                 log_event(LOG_ERR, name, F_INT("failed_in_a_row", fx->arg), F_STR("reason", a->last_reason),
-                          F_STR("then", a->limits.wait_exhausted ? "ports refuse until the config, the certificates or the program changes"
+                          F_STR("then", a->limits.wait_exhausted ? "ports refuse until the config, what else is watched, or the program changes"
                                                                  : "ports closed, baton ends with status 1"));
                 return;
         case REPORT_REJECTED:

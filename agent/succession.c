@@ -112,7 +112,9 @@ void step_end(struct step *t, int status)
  */
 void step_watch_content(struct step *t)
 {
-        step_act(t, DO_WATCH_CONTENT, t->s->wanted, t->s->served == NO_EPOCH ? WATCH_SINCE_SNAPSHOT : WATCH_SINCE_NOW);
+        bool never_served = t->s->served == NO_EPOCH && !t->s->kept_used; /* what --state-dir keeps has */
+
+        step_act(t, DO_WATCH_CONTENT, t->s->wanted, never_served ? WATCH_SINCE_SNAPSHOT : WATCH_SINCE_NOW);
 }
 
 static void wait_for_content(struct step *t)

@@ -172,9 +172,9 @@ void step_launch(struct step *t)
         if (!s->come_back) /* else it is told what the candidate came to */
                 s->last.to = e->number;
         s->kit = NO_EPOCH;
-        step_act(t, DO_WATCH_CONTENT, e->number, WATCH_OFF);
         step_plain_launch(t, e);
         step_act(t, DO_LAUNCH, e->number, 0);
+        step_act(t, DO_WATCH_CONTENT, e->number, s->served == NO_EPOCH ? WATCH_OFF : WATCH_LAUNCHED);
         step_make_kit(t, e->number);
 }
 

@@ -76,8 +76,7 @@ bool step_waits_for_predecessor(struct step *t)
 
         if (!t->l->one_by_one)
                 return false;
-        if (step_waits_for_content(s)) /* what changes from now on is for the next wait */
-                step_act(t, DO_WATCH_CONTENT, s->wanted, WATCH_OFF);
+        step_act(t, DO_WATCH_CONTENT, s->wanted, WATCH_OFF); /* what changes from now on is for the next wait */
         s->relaunch_at = MONO_NEVER;
         s->launch_when_ready = false;
         s->waits_for_content = false;

@@ -28,8 +28,8 @@ static bool config_changed(struct content_wait *c, const struct kit_maker *m)
 
 static bool program_changed(struct content_wait *c, const struct stat *now)
 {
-        if (now->st_nlink == 0 || same_file(now, &c->program))
-                return false; /* one that has gone cannot be started */
+        if (!(now->st_mode & 0111) || (same_file(now, &c->program) && (c->program.st_mode & 0111)))
+                return false; /* one that has gone, or is not executable yet, cannot be started */
         c->program = *now;
         return true;
 }
@@ -65,6 +65,8 @@ static void on_look(struct ev_loop *loop, ev_timer *w, int revents)
         bool still = same_file(&program, &c->seen_program);
 
         (void)revents;
+        ev_now_update(loop);
+        ev_timer_again(loop, w); /* a whole second from now on: a loop that was held up would catch up with two looks in a row */
         if (!same_file(&config, &c->seen_config))
                 ev_timer_again(loop, &c->settle);
         c->seen_config = config;
@@ -88,7 +90,7 @@ static void take_baseline(struct agent *a, const struct kit_maker *m, uint64_t e
 
         c->based = true;
         c->served = a->s.served;
-        if (how == WATCH_SINCE_NOW) {
+        if (how != WATCH_SINCE_SNAPSHOT) {
                 take_config(c, m);
                 c->program = file_at(m->args->program);
                 return;
@@ -103,8 +105,8 @@ void watch_content_tried(struct agent *a, const struct kit_maker *m, const struc
 {
         struct content_wait *c = &a->content;
 
-        if (!c->based || c->served != a->s.served)
-                return;
+        if (!c->based || c->served != a->s.served || m->command != agent_maker(a, a->s.wanted).command)
+                return; /* of another command other files are looked at */
         take_config(c, m);
         c->program = *program;
 }
@@ -123,6 +125,8 @@ void watch_content(struct agent *a, uint64_t epoch, enum content_watch how)
                 return;
         if (how == WATCH_SINCE_SNAPSHOT || !c->based || c->served != a->s.served)
                 take_baseline(a, &m, epoch, how);
+        if (how == WATCH_LAUNCHED)
+                return;
         ev_timer_init(&c->look, on_look, LOOK_EVERY_S, LOOK_EVERY_S);
         ev_timer_init(&c->settle, on_settled, 0., (double)(a->options->debounce_ms > 0 ? a->options->debounce_ms : 1) / 1e3);
         c->look.data = a;
@@ -131,6 +135,7 @@ void watch_content(struct agent *a, uint64_t epoch, enum content_watch how)
         c->seen_config = file_at(m.args->config_path);
         c->seen_program = file_at(m.args->program);
         c->on = true;
+        ev_now_update(a->loop);
         ev_timer_again(a->loop, &c->look);
         ev_timer_again(a->loop, &c->settle); /* it may have changed since it was last looked at */
 }

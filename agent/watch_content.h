@@ -3,7 +3,8 @@
  * While nothing may be launched: tell (ON_CONTENT) when the config on disk differs from a baseline in its bytes, or when the path of
  * the proxy's program leads to another file. This is not the watching of a serving instance (see watching.h: a program that is
  * replaced under one that serves is only told as stale): it runs only during a wait. What it compares with is kept from one wait to
- * the next until something has served again: what was mended while a start ran is a change, and what was tried is none.
+ * the next, from the first relaunch on, until something has served again: what was mended while a start ran is a change, and what was
+ * tried is none. A new agent begins anew.
  */
 #pragma once
 

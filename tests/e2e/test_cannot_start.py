@@ -373,6 +373,35 @@ def test_a_program_that_is_written_slowly_is_started_when_it_is_whole(baton):
     assert good.starts() == 1 and body_of(listener) == "served"
 
 
+def test_an_upgrade_to_another_command_that_is_refused_leaves_the_wait_alone(baton):
+    wrapper, other, listener = Wrapper(baton.dir), Wrapper(fresh_folder(baton, "other")), Listener()
+    baton.run(wrapper.path, listeners=[listener], options=["--retry-initial", "4s", "--stable", NEVER])
+    unknown_field(baton.dir / "other.yaml", listener)
+    moment = baton.kill_proxy()
+    waiting = baton.wait_event("relaunch.waiting", since=moment)
+    baton.cli("upgrade", "--", other.path, "-c", baton.dir / "other.yaml", check=5)
+    launched = baton.wait_event("epoch.launched", since=moment)
+    assert ms_between(waiting, launched) >= waiting["wait_ms"] - 1
+    assert baton.events("content.changed") == []
+
+
+def test_the_first_relaunch_of_a_stable_proxy_is_what_later_changes_are_compared_with(baton):
+    """It has no wait before it: a program that is replaced while it starts is taken by the wait behind it."""
+    wrapper, good, listener = Wrapper(baton.dir), Wrapper(fresh_folder(baton, "good")), Listener(body="served")
+    program, go_on = baton.dir / "envoy-in-use", baton.dir / "go-on"
+    program.symlink_to(wrapper.path)
+    baton.run(program, listeners=[listener], options=["--retry-initial", "60s", "--stable", "0s"])
+    wrapper.mode(f"while [ ! -e {go_on} ]; do sleep 0.05; done; exit 1")
+    moment = baton.kill_proxy()
+    wait_until(lambda: wrapper.starts() == 2, "the relaunch")
+    (baton.dir / "new").symlink_to(good.path)
+    (baton.dir / "new").rename(program)
+    go_on.touch()
+    baton.wait_event("relaunch.waiting", since=moment)
+    baton.wait_event("epoch.accepted", since=moment)
+    assert good.starts() == 1 and body_of(listener) == "served"
+
+
 def test_a_program_whose_mode_changes_is_no_other_program(baton):
     wrapper, listener = Wrapper(baton.dir), Listener()
     baton.run(wrapper.path, listeners=[listener], options=["--retry-initial", "3s", "--debounce", "50ms", "--stable", NEVER])
@@ -454,6 +483,17 @@ def test_an_exhausted_instance_that_waits_does_not_take_the_broken_file_again(ba
     Config([listener.with_(body="mended")]).write(baton.config_path)
     baton.wait_event("epoch.accepted", since=moment)
     assert body_of(listener) == "mended"
+
+
+def test_a_program_is_started_when_it_becomes_executable(baton):
+    wrapper, listener = Wrapper(baton.dir), Listener()
+    wrapper.path.chmod(0o644)
+    Config([listener]).write(baton.config_path)
+    baton.start("--on-exhausted", "wait", "--retry-tokens", 0, "--", wrapper.path, "-c", baton.config_path, *QUIET)
+    baton.wait_event("config.rejected")
+    wrapper.path.chmod(0o755)
+    baton.wait_event("epoch.accepted")
+    assert wrapper.starts() == 1
 
 
 def test_one_token_returns_for_each_refill_of_unbroken_serving(baton):

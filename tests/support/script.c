@@ -112,7 +112,7 @@ static void say_effect(struct script *w, const struct effect *fx)
                 say_reply(w, fx);
                 return;
         case DO_WATCH_CONTENT:
-                if (fx->value)
+                if (fx->value == WATCH_SINCE_SNAPSHOT || fx->value == WATCH_SINCE_NOW)
                         say(w, " watch-content-since-%s", fx->value == 1 ? "snapshot" : "now");
                 return;
         case DO_REPORT:

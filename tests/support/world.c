@@ -464,7 +464,7 @@ static void perform(struct world *w, const struct effect *fx)
                 w->validate_wanted = fx->epoch;
                 return;
         case DO_WATCH_CONTENT:
-                w->watching = (int)fx->value;
+                w->watching = fx->value == WATCH_SINCE_SNAPSHOT || fx->value == WATCH_SINCE_NOW;
                 if (fx->value == 1 && p->content != w->disk)
                         back(w, (struct succession_input){ .event = ON_CONTENT, .value = CHANGED_RELAUNCH });
                 return;

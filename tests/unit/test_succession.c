@@ -456,6 +456,24 @@ Test(succession, a_mended_file_that_cannot_be_read_yet_is_read_again_and_not_wha
                                    "   2000 kit-ready        forget:0\n"));
 }
 
+Test(succession, what_is_kept_is_not_compared_with_the_refused_content_when_it_fails)
+{
+        struct succession_limits l = script_limits();
+        struct script *w;
+
+        l.kept = true;
+        w = script_begin(&l);
+        script_exit(w, 10, 0, CODE_EXITED, 1);
+        w->text_bytes = 0;
+        script_feed(w, 30, (struct succession_input){ .event = ON_VALIDATED, .value = 1 });
+        script_exit(w, 50, 2, CODE_EXITED, 1);
+        cr_assert(script_expect(w, "     30 validated        (rejected) (kept) kit:2<--2 forget:1\n"
+                                   "     30 kit-ready        launch:2 kit:3<-2\n"
+                                   "     30 process          (launched)\n"
+                                   "     30 kit-ready        forget:0\n"
+                                   "     50 exit             (exited 400) validate:2 (waiting 400) watch-content-since-now\n"));
+}
+
 /* Who inherits UDP sockets reads them only after it said Terminate, and when it says that stands in the arguments of its kit. */
 Test(succession, a_kit_from_before_a_udp_listener_came_is_made_anew_before_its_launch)
 {

@@ -79,8 +79,8 @@ def memory_kib(pid, field="Private_Dirty"):
 def valgrind(folder):
     """With BATON_VALGRIND=1 keeper and agent run in it, and nothing that they start: a build without sanitizers is wanted then.
     If it names a folder, reports are left there and judged by nobody: what fails for its slowness hides none."""
-    where = os.environ.get("BATON_VALGRIND", "0")
-    if where == "0":
+    where = os.environ.get("BATON_VALGRIND", "")
+    if where in ("", "0"):
         return []
     if where != "1":
         folder = where
