@@ -423,6 +423,28 @@ static void dismiss_agent(struct keeper *k)
         a->kill_at = a->working && k->talk.listed ? mono_after_ms(now, GRACE_MS) : now;
 }
 
+static bool is_child(idtype_t what, id_t id)
+{
+        siginfo_t si;
+
+        return waitid(what, id, &si, WEXITED | WNOHANG | WNOWAIT) == 0 || errno != ECHILD;
+}
+
+/* A script between the version before and us may have reaped who died meanwhile: its shell waits for anybody, and tells nobody. */
+static void find_the_lost(struct keeper *k)
+{
+        if (k->agent.pid > 0 && !is_child(P_PID, (id_t)k->agent.pid))
+                agent_died(k, CLD_KILLED, SIGKILL);
+        for (uint32_t i = 0; i < k->jobs.top; i++) {
+                const struct job *j = &k->jobs.list[i];
+
+                if (!j->used || j->pidfd < 0 || is_child(P_PIDFD, (id_t)j->pidfd))
+                        continue;
+                say("keeper.end-unknown", "pid=%d then=\"taken for signal:KILL: a script between two versions of baton has reaped it\"", (int)j->record.pid);
+                (void)job_reaped(k, j->record.pid, CLD_KILLED, SIGKILL);
+        }
+}
+
 /*
  * Proxies live: an error ends us only if nothing could go on at all. Between the version before and us there may have been a
  * script: shells do as they like with the signal mask.
@@ -453,6 +475,7 @@ int keeper_take_over(const struct keeper_words *w, int image_fd)
                 say("keeper.agent-not-started", "step=open path=%s error=\"%s\"", w->agent_path, strerror(-r));
         dismiss_agent(k);
         reap(k); /* whoever has died since the mask was ours, too */
+        find_the_lost(k);
         talk_flush(k); /* nothing else may happen for a while that would have it told */
         return run(k);
 }
