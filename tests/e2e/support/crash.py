@@ -55,12 +55,20 @@ def proxies(keeper):
     return found
 
 
+def leads_a_session(pid):
+    try:
+        return os.getsid(pid) == pid
+    except ProcessLookupError:
+        return False
+
+
 def agents(keeper):
-    """Pids of the keeper's children that are agents, from the moment of their exec."""
+    """Pids of the keeper's children that are agents, from the moment of their exec. An agent leads a session; what one that was
+    killed has forked, and not executed yet, has its name and does not."""
     found = []
     for pid in children(keeper):
         stat = _stat(pid)
-        if stat and stat[0].startswith(("baton-agent", "memcheck")) and stat[1] not in "ZX":
+        if stat and stat[0].startswith(("baton-agent", "memcheck")) and stat[1] not in "ZX" and leads_a_session(pid):
             found.append(pid)
     return found
 
