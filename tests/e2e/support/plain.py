@@ -99,7 +99,7 @@ class Nginx(Server):
         super().__init__(baton)
         program, config, run = need("nginx"), baton.dir / "nginx.conf", baton.dir / "nginx"
         run.mkdir(mode=0o777)
-        config.write_text(f"worker_processes 2; pid {run}/pid; error_log stderr;\nevents {{}}\n"
+        config.write_text(f"worker_processes 2; pid {run}/pid; error_log stderr;\nevents {{ accept_mutex on; }}\n"
                           f"http {{ access_log off; client_body_temp_path {run}/b; proxy_temp_path {run}/p; fastcgi_temp_path {run}/f;\n"
                           f"uwsgi_temp_path {run}/u; scgi_temp_path {run}/s;\n"
                           f'server {{ listen {self.target}; location / {{ return 200 "nginx"; }} }} }}\n')
