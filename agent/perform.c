@@ -110,23 +110,24 @@ static bool find_original(struct agent *a, const struct kit_maker *m, uint64_t e
 static void make_kit(struct agent *a, const struct effect *fx)
 {
         CLEANUP(kit_done) struct kit k = KIT_NULL;
+        uint64_t from = (uint64_t)fx->value;
         struct stat pinned;
-        CLEANUP(close_fd) int binary_fd = pin_binary(a, fx->epoch, (uint64_t)fx->value, &pinned);
+        CLEANUP(close_fd) int binary_fd = pin_binary(a, fx->epoch, from, &pinned);
         struct kit_maker maker = agent_maker(a, fx->epoch);
         bool udp = escrow_holds_udp(&a->s.escrow);
         struct held_name binary = held_name(HELD_BINARY, fx->epoch);
         char error[sizeof(a->kit_error)];
         uint64_t original = NO_EPOCH;
         /* Before it is read: what is changed in between is news again. */
-        struct digest digest = (uint64_t)fx->value == CONTENT_DISK ? watching_digest(a, &maker) : (struct digest){ { 0 } };
+        struct digest digest = from == CONTENT_DISK ? watching_digest(a, &maker) : (struct digest){ { 0 } };
         bool copy;
         struct proc *p;
-        const char *lack = (uint64_t)fx->value == CONTENT_DISK || (uint64_t)fx->value == CONTENT_KEPT ? cert_sets_lack(a) : NULL;
+        const char *lack = from == CONTENT_DISK || from == CONTENT_KEPT ? cert_sets_lack(a) : NULL;
         int r;
 
-        if ((uint64_t)fx->value == CONTENT_DISK)
+        if (from == CONTENT_DISK)
                 watch_content_tried(a, &maker, &pinned);
-        r = lack ? KIT_E_CONFIG : kit_make(&maker, fx->epoch, (uint64_t)fx->value, udp, binary_fd >= 0 ? binary.text : "", &k, error, sizeof(error));
+        r = lack ? KIT_E_CONFIG : kit_make(&maker, fx->epoch, from, udp, binary_fd >= 0 ? binary.text : "", &k, error, sizeof(error));
 
         if (lack)
                 (void)snprintf(error, sizeof(error), "the certificates are refused: %.400s", lack);
@@ -147,7 +148,7 @@ static void make_kit(struct agent *a, const struct effect *fx)
                 p->notify_fd = TAKE_FD(k.notify_fd);
                 p->child_used = true; /* a new name: nobody before us has asked anything by it */
         }
-        copy = (uint64_t)fx->value == CONTENT_DISK && find_original(a, &maker, fx->epoch, &original);
+        copy = from == CONTENT_DISK && find_original(a, &maker, fx->epoch, &original);
         agent_queue(a, (struct succession_input){ .event = ON_KIT_READY, .epoch = fx->epoch, .base_id = k.base_id, .value = udp,
                                                   .is_copy = copy, .original = original, .digest = digest,
                                                   .certs = a->certs.n_rules ? cert_sets_lowest(a) : 0,

@@ -74,6 +74,22 @@ static const char *config_of(const struct agent *a, uint64_t epoch)
         return path ? path : "";
 }
 
+static const char *after_change(int64_t what)
+{
+        switch (what) {
+        case CHANGED_HELD_BACK:
+                return "nothing: --no-auto-upgrade; `baton upgrade` puts it to work";
+        case CHANGED_PAUSED:
+                return "nothing while upgrades are paused";
+        case CHANGED_RELAUNCH:
+                return "it is launched at once";
+        case CHANGED_PROGRAM:
+                return "the proxy's program is another one, it is launched at once";
+        default:
+                return "upgrade";
+        }
+}
+
 static void exited(struct agent *a, const struct effect *fx)
 {
         const struct epoch *e = epoch_of(a, fx->epoch);
@@ -84,7 +100,6 @@ static void exited(struct agent *a, const struct effect *fx)
 
         if (up_ms < 0) /* its end was over before we heard of its start */
                 up_ms = 0;
-
         (void)why_of(e, why, sizeof(why));
         if (fx->arg >= 0)
                 (void)snprintf(wait, sizeof(wait), "relaunch in %" PRId64 " ms", fx->arg);
@@ -272,11 +287,7 @@ void report(struct agent *a, const struct effect *fx)
                 return;
         case REPORT_CONTENT_CHANGED:
                 log_event(LOG_NOTICE, name, F_UINT("epoch", fx->epoch),
-                          F_STR("then", fx->arg == CHANGED_HELD_BACK ? "nothing: --no-auto-upgrade; `baton upgrade` puts it to work"
-                                        : fx->arg == CHANGED_PAUSED  ? "nothing while upgrades are paused"
-                                        : fx->arg == CHANGED_RELAUNCH ? "it is launched at once"
-                                        : fx->arg == CHANGED_PROGRAM ? "the proxy's program is another one, it is launched at once"
-                                                                      : "upgrade"),
+                          F_STR("then", after_change(fx->arg)),
                           F_INT("wait_ms", fx->arg > 0 ? fx->arg : 0));
                 return;
         case REPORT_REVIVED:

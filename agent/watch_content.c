@@ -75,30 +75,25 @@ static void on_look(struct ev_loop *loop, ev_timer *w, int revents)
                 agent_feed(a, &(struct succession_input){ .event = ON_CONTENT, .value = CHANGED_PROGRAM });
 }
 
-static void take_config(struct content_wait *c, const struct kit_maker *m)
+static void compare_with(struct content_wait *c, const struct kit_maker *m, bool snapshot, uint64_t epoch, struct stat program)
 {
         free(TAKE(c->config));
         c->config_bytes = 0;
-        if (m->args->config_path)
+        c->program = program;
+        if (snapshot)
+                (void)kit_read_snapshot(m, epoch, &c->config, &c->config_bytes);
+        else if (m->args->config_path)
                 (void)kit_read_content(m, &c->config, &c->config_bytes);
 }
 
 static void take_baseline(struct agent *a, const struct kit_maker *m, uint64_t epoch, enum content_watch how)
 {
-        struct content_wait *c = &a->content;
-        const struct proc *p = agent_proc(a, epoch);
+        bool snapshot = how == WATCH_SINCE_SNAPSHOT;
+        const struct proc *p = snapshot ? agent_proc(a, epoch) : NULL; /* NULL: it has not been tried, and is no news either */
 
-        c->based = true;
-        c->served = a->s.served;
-        if (how != WATCH_SINCE_SNAPSHOT) {
-                take_config(c, m);
-                c->program = file_at(m->args->program);
-                return;
-        }
-        free(TAKE(c->config));
-        c->config_bytes = 0;
-        (void)kit_read_snapshot(m, epoch, &c->config, &c->config_bytes);
-        c->program = p ? p->binary : file_at(m->args->program); /* no kit was made of it: it has not been tried, and is no news either */
+        a->content.based = true;
+        a->content.served = a->s.served;
+        compare_with(&a->content, m, snapshot, epoch, p ? p->binary : file_at(m->args->program));
 }
 
 void watch_content_tried(struct agent *a, const struct kit_maker *m, const struct stat *program)
@@ -107,8 +102,7 @@ void watch_content_tried(struct agent *a, const struct kit_maker *m, const struc
 
         if (!c->based || c->served != a->s.served || m->command != agent_maker(a, a->s.wanted).command)
                 return; /* of another command other files are looked at */
-        take_config(c, m);
-        c->program = *program;
+        compare_with(c, m, false, NO_EPOCH, *program);
 }
 
 void watch_content(struct agent *a, uint64_t epoch, enum content_watch how)

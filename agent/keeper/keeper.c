@@ -423,22 +423,22 @@ static void dismiss_agent(struct keeper *k)
         a->kill_at = a->working && k->talk.listed ? mono_after_ms(now, GRACE_MS) : now;
 }
 
-static bool is_child(idtype_t what, id_t id)
+static bool is_child(pid_t pid)
 {
         siginfo_t si;
 
-        return waitid(what, id, &si, WEXITED | WNOHANG | WNOWAIT) == 0 || errno != ECHILD;
+        return waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT) == 0 || errno != ECHILD;
 }
 
 /* A script between the version before and us may have reaped who died meanwhile: its shell waits for anybody, and tells nobody. */
 static void find_the_lost(struct keeper *k)
 {
-        if (k->agent.pid > 0 && !is_child(P_PID, (id_t)k->agent.pid))
+        if (k->agent.pid > 0 && !is_child(k->agent.pid))
                 agent_died(k, CLD_KILLED, SIGKILL);
         for (uint32_t i = 0; i < k->jobs.top; i++) {
                 const struct job *j = &k->jobs.list[i];
 
-                if (!j->used || j->pidfd < 0 || is_child(P_PIDFD, (id_t)j->pidfd))
+                if (!j->used || j->pidfd < 0 || is_child(j->record.pid))
                         continue;
                 say("keeper.end-unknown", "pid=%d then=\"taken for signal:KILL: a script between two versions of baton has reaped it\"", (int)j->record.pid);
                 (void)job_reaped(k, j->record.pid, CLD_KILLED, SIGKILL);
